@@ -1,0 +1,67 @@
+package idempotency
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// use completes n new keys.
+func use(m *Memory, prefix string, n int) {
+	for i := range n {
+		c, _ := m.Claim(context.Background(), Request{Key: Key{ID: prefix + strconv.Itoa(i)}, Lease: time.Minute})
+		_ = m.Confirm(context.Background(), c)
+	}
+}
+
+func TestMemoryGivesRoomBackWhenKeysExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryConfig{Retention: time.Hour, Shards: 1})
+		use(m, "a", 100_000)
+		s := &m.shards[0]
+		large := cap(s.slots)
+		time.Sleep(time.Hour)
+		use(m, "b", 100_000/maxSweep+1)
+		if cap(s.slots) > large/4 || len(s.table.entries) > large/2 || s.keys > 10_000 {
+			t.Errorf("after the keys expired %d slots of %d are left, and a table of %d", cap(s.slots), large, len(s.table.entries))
+		}
+	})
+}
+
+func TestMemoryDoesNotReserveItsCapacity(t *testing.T) {
+	m := NewMemory()
+	slots := 0
+	for i := range m.shards {
+		slots += cap(m.shards[i].slots)
+	}
+	if slots > 10_000 {
+		t.Errorf("an empty memory has %d slots", slots)
+	}
+}
+
+func TestAClaimOutlivesAShrink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryConfig{Retention: time.Hour, Shards: 1})
+		use(m, "a", 10_000)
+		c, _ := m.Claim(context.Background(), Request{Key: Key{ID: "mine"}, Lease: 3 * time.Hour})
+		time.Sleep(time.Hour)
+		use(m, "b", 2000)
+		if err := m.Confirm(context.Background(), c); err != nil {
+			t.Errorf("Confirm = %v: the claim was lost by shrinking", err)
+		}
+	})
+}
+
+func TestAHolderPastItsLeaseIsNotForgottenWhileOthersWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryConfig{Retention: time.Hour, Shards: 1})
+		c, _ := m.Claim(context.Background(), Request{Key: Key{ID: "mine"}, Lease: time.Minute})
+		time.Sleep(30 * time.Minute)
+		use(m, "a", 100)
+		if err := m.Confirm(context.Background(), c); err != nil {
+			t.Errorf("Confirm = %v, although nobody took the key", err)
+		}
+	})
+}

@@ -1,0 +1,54 @@
+package idempotency
+
+import "math/bits"
+
+// A table finds slots by hash: open addressing with linear probing, removal by shifting back, so it
+// holds no tombstones and neither slows down nor allocates however many keys come and go. An entry
+// is the hash in the high half and the slot in the low; 0 is empty, since no key lives in slot 0.
+type table struct {
+	entries []uint64
+}
+
+func (t *table) reset(n int) { t.entries = make([]uint64, 1<<bits.Len(uint(n+n/2))) }
+
+// room is how many slots the table serves before it is rebuilt: two thirds of it.
+func (t *table) room() int { return len(t.entries) * 2 / 3 }
+
+func (t *table) home(tag uint32) int { return int(tag) & (len(t.entries) - 1) }
+
+func (t *table) after(p int) int { return (p + 1) & (len(t.entries) - 1) }
+
+func entry(tag, slot uint32) uint64 { return uint64(tag)<<32 | uint64(slot) }
+
+// find returns k's slot.
+func (s *shard) find(k Key, tag uint32) (uint32, bool) {
+	for p := s.table.home(tag); s.table.entries[p] != 0; p = s.table.after(p) {
+		if e := s.table.entries[p]; uint32(e>>32) == tag && s.slots[uint32(e)].key == k {
+			return uint32(e), true
+		}
+	}
+	return 0, false
+}
+
+func (t *table) insert(tag, slot uint32) {
+	p := t.home(tag)
+	for t.entries[p] != 0 {
+		p = t.after(p)
+	}
+	t.entries[p] = entry(tag, slot)
+}
+
+func (t *table) remove(tag, slot uint32) {
+	p := t.home(tag)
+	for t.entries[p] != entry(tag, slot) {
+		p = t.after(p)
+	}
+	for q := t.after(p); t.entries[q] != 0; q = t.after(q) {
+		home := t.home(uint32(t.entries[q] >> 32))
+		if between := (q - home) & (len(t.entries) - 1); between >= (q-p)&(len(t.entries)-1) {
+			t.entries[p] = t.entries[q]
+			p = q
+		}
+	}
+	t.entries[p] = 0
+}

@@ -1,0 +1,43 @@
+package middleware_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/runnel-go/runnel/deadletter"
+)
+
+// The store has the letter and its answer was lost: the event is still in its lane, so a redrive of its letter
+// would handle it before it is a dead letter, and again afterwards.
+func TestFault41_ALetterIsNotRedrivenWhileItsEventIsInDoubt(t *testing.T) {
+	for _, method := range []string{"Put", "Divert"} {
+		k, s := newKeeper(), always(errBoom)
+		h := lettered(k, s)
+		number := "1"
+		if method == "Divert" {
+			settle(t, h, delivery("1", "ann"))
+			number = "2"
+		}
+		k.fail[method], k.after = []error{errStore}, true
+		d := delivery(number, "ann")
+		_ = h(context.Background(), d) // parked: the store did not say that it has the letter
+		if method == "Divert" {
+			if n, err := k.Discard(context.Background(), []string{k.letters(t)[0].ID}, deadletter.Note{}); n != 1 || err != nil {
+				t.Fatalf("Discard = %d, %v", n, err)
+			}
+		}
+		calls := s.calls
+		re := redelivery(t, k, number, "ann", 1)
+		if err := h(context.Background(), re); err == nil || !strings.Contains(err.Error(), "still being stored") || s.calls != calls {
+			t.Errorf("%s: a redrive in doubt = %v after %d calls, want it refused untried", method, err, s.calls-calls)
+		}
+		if l := k.letters(t); l[len(l)-1].Redrives != 0 {
+			t.Errorf("%s: the refused redrive was counted", method)
+		}
+		settle(t, h, d)
+		if _ = h(context.Background(), re); s.calls != calls+1 {
+			t.Errorf("%s: once the event is stored its letter was not redriven", method)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package pipelinetest
+
+import (
+	"context"
+	"errors"
+
+	"github.com/runnel-go/runnel/deadletter"
+)
+
+// Letters returns store with what happens to its letters recorded: give it to the dead-letter middleware and
+// to deadletter.Drain in the store's place. What is purged is not recorded, and must not be checked.
+func (r *Recorder) Letters(store deadletter.Store) deadletter.Store {
+	return &recordedLetters{Store: store, rec: r}
+}
+
+type recordedLetters struct {
+	deadletter.Store
+	rec *Recorder
+}
+
+func ofLetter(w What, l *deadletter.Letter, id string) Entry {
+	return Entry{
+		What: w, Topic: l.Topic, ID: l.EventID, Key: l.TopicKey, Seq: l.Seq, Origin: l.Origin,
+		Stage: l.Stage, Lane: l.Key, Ordered: l.Ordered, Attempt: l.Attempts,
+		Letter: id, Holds: l.Holds && l.Ordered,
+	}
+}
+
+// Put implements deadletter.Store.
+func (s *recordedLetters) Put(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, error) {
+	r, err := s.Store.Put(ctx, l)
+	switch {
+	case err == nil && !r.Existed:
+		s.rec.add(ofLetter(Stored, l, r.ID))
+	case err == nil && !s.rec.knows(r.ID): // an earlier Put stored it and did not say so
+		s.note(ctx, Stored, r.ID)
+	case err != nil:
+		s.lost(ctx, Stored, l)
+	}
+	return r, err
+}
+
+// Divert implements deadletter.Store.
+func (s *recordedLetters) Divert(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, bool, error) {
+	r, held, err := s.Store.Divert(ctx, l)
+	if err == nil && held && (!r.Existed || !s.rec.knows(r.ID)) {
+		e := ofLetter(Diverted, l, r.ID)
+		e.Holds = l.Ordered
+		s.rec.add(e)
+	}
+	if err != nil {
+		s.lost(ctx, Diverted, l)
+	}
+	return r, held, err
+}
+
+// lost records a letter that the store has although it said that it failed.
+func (s *recordedLetters) lost(ctx context.Context, w What, l *deadletter.Letter) {
+	for there, err := range s.List(context.WithoutCancel(ctx), deadletter.Filter{Stage: l.Stage, Key: &l.Key}) {
+		if err == nil && there.EventID == l.EventID && !s.rec.knows(there.ID) {
+			s.rec.add(ofLetter(w, &there, there.ID))
+		}
+	}
+}
+
+// Resolve implements deadletter.Store. A store that failed may have removed the letter all the same.
+func (s *recordedLetters) Resolve(ctx context.Context, c deadletter.Claim, id string) error {
+	l, _ := s.Get(ctx, id)
+	err := s.Store.Resolve(ctx, c, id)
+	if err != nil && !errors.Is(err, deadletter.ErrClaimLost) && l.ID != "" {
+		if _, gone := s.Get(ctx, id); errors.Is(gone, deadletter.ErrNotFound) {
+			s.rec.add(ofLetter(Resolved, &l, id))
+		}
+	}
+	if err == nil {
+		s.rec.add(ofLetter(Resolved, &l, id))
+	}
+	return err
+}
+
+// Fail implements deadletter.Store.
+func (s *recordedLetters) Fail(ctx context.Context, c deadletter.Claim, id string, f deadletter.Failure) error {
+	err := s.Store.Fail(ctx, c, id, f)
+	if err == nil {
+		s.note(ctx, Failed, id)
+	}
+	return err
+}
+
+// Discard implements deadletter.Store.
+func (s *recordedLetters) Discard(ctx context.Context, ids []string, by deadletter.Note) (int, error) {
+	return s.change(ctx, Discarded, ids, func() (int, error) { return s.Store.Discard(ctx, ids, by) })
+}
+
+// Restore implements deadletter.Store.
+func (s *recordedLetters) Restore(ctx context.Context, ids []string, by deadletter.Note) (int, error) {
+	return s.change(ctx, Restored, ids, func() (int, error) { return s.Store.Restore(ctx, ids, by) })
+}
+
+func (s *recordedLetters) change(ctx context.Context, w What, ids []string, do func() (int, error)) (int, error) {
+	n, err := do()
+	for _, id := range ids {
+		s.note(ctx, w, id)
+	}
+	return n, err
+}
+
+// note records something about a letter that the store has.
+func (s *recordedLetters) note(ctx context.Context, w What, id string) {
+	if l, err := s.Get(ctx, id); err == nil {
+		s.rec.add(ofLetter(w, &l, id))
+	}
+}

@@ -1,0 +1,317 @@
+package stage
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/runnel-go/runnel/event"
+)
+
+// Intake is where the events of one topic come in, whatever their type.
+type Intake interface {
+	// Close refuses what comes from outside; the pipeline's own handlers may go on publishing.
+	Close()
+	// Seal refuses everything.
+	Seal()
+	// Accepted is how many events came in.
+	Accepted() uint64
+}
+
+// Door is the intake of a topic of payloads T. It gives an event its identity, key and sequence number
+// and hands it to every stage of the topic, or to none: under one short lock it looks whether each has
+// room, and only then sends to all. Only the stages take events out, so the room cannot vanish. The
+// order in which the lock is taken is the accept order, the same for all stages.
+type Door[T any] struct {
+	topic   *event.Topic[T]
+	host    *Host
+	origin  uint64
+	closing chan struct{} // closed by Close
+	sealing chan struct{} // closed by Seal
+
+	stages []*running[T]
+	tick   func() // reads the clock anew
+
+	mu     sync.Mutex // guards all below
+	seq    uint64
+	clock  clock
+	closed bool
+	sealed bool
+}
+
+func newIntake[T any](topic *event.Topic[T], h *Host) *Door[T] {
+	var origin [8]byte
+	_, _ = rand.Read(origin[:]) // never fails since Go 1.24
+	d := &Door[T]{
+		topic: topic, host: h, origin: binary.LittleEndian.Uint64(origin[:]) >> 24,
+		closing: make(chan struct{}), sealing: make(chan struct{}),
+	}
+	d.tick = func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.clock.tick()
+	}
+	return d
+}
+
+// Close is described at Intake.
+func (d *Door[T]) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.closed = true
+		close(d.closing)
+	}
+}
+
+// Seal is described at Intake.
+func (d *Door[T]) Seal() {
+	d.Close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.sealed {
+		d.sealed = true
+		d.clock.stop()
+		close(d.sealing)
+	}
+}
+
+// Accepted is described at Intake.
+func (d *Door[T]) Accepted() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seq
+}
+
+// Topic returns the topic.
+func (d *Door[T]) Topic() *event.Topic[T] { return d.topic }
+
+// Publish accepts one event; see event.Publisher.
+func (d *Door[T]) Publish(ctx context.Context, payload T, opts ...event.PublishOption) error {
+	if d.host.Follow != nil && ctx != nil {
+		if f := d.host.Follow(ctx); f != nil {
+			return d.followed(ctx, f, event.Incoming[T]{Payload: payload, Options: opts})
+		}
+	}
+	return d.accept(ctx, &payload, opts, nil)
+}
+
+// PublishFrom is Publish of a payload that lies elsewhere, and is copied once less.
+func (d *Door[T]) PublishFrom(ctx context.Context, payload *T, opts []event.PublishOption) error {
+	if d.host.Follow != nil {
+		return d.Publish(ctx, *payload, opts...)
+	}
+	return d.accept(ctx, payload, opts, nil)
+}
+
+// followed accepts an event of which somebody wants to be told.
+func (d *Door[T]) followed(ctx context.Context, f Follower, in event.Incoming[T]) error {
+	in.Settled = func(error) { f.Done() }
+	f.Expect()
+	err := d.Accept(ctx, in, f.Ended)
+	if err != nil {
+		f.Done()
+	}
+	return err
+}
+
+// Accept accepts an event that comes with an acknowledgement, or cannot be decoded. Each, unless nil,
+// is called for each stage with how the event ended there.
+func (d *Door[T]) Accept(ctx context.Context, in event.Incoming[T], each func(stage string, o Outcome, err error)) error {
+	a := &arrival{raw: in.Raw, undecodable: in.Err}
+	if in.Settled != nil || each != nil {
+		a.receipt = &receipt{each: each, done: in.Settled}
+	}
+	return d.accept(ctx, &in.Payload, in.Options, a)
+}
+
+// arrival is what an event may bring beside its payload.
+type arrival struct {
+	receipt     *receipt
+	undecodable error
+	raw         []byte
+}
+
+// candidate is an event that was not accepted yet, but for its payload, which is the publisher's and goes
+// beside it: the compiler would move the payload to the heap if it were in here.
+type candidate struct {
+	meta event.Meta
+	keys *[]string // as in item
+	x    *extra
+}
+
+func (d *Door[T]) accept(ctx context.Context, payload *T, opts []event.PublishOption, a *arrival) error {
+	if ctx == nil {
+		return d.refuse(errNilContext)
+	}
+	if ctx.Err() != nil {
+		return d.refuse(context.Cause(ctx))
+	}
+	var c candidate
+	if err := d.describe(ctx, &c, payload, opts, a); err != nil {
+		return err
+	}
+	waited := false
+	for {
+		full, err := d.offer(ctx, &c, payload, a)
+		if full == nil || err != nil {
+			if waited && full == nil {
+				d.passOn()
+			}
+			return err
+		}
+		if err := d.await(ctx, full, &c); err != nil {
+			d.passOn()
+			return err
+		}
+		waited = true
+	}
+}
+
+var errNilContext = errors.New("the context is nil; give it one")
+
+// passOn wakes the next publisher that waits, after one that waited has gone.
+func (d *Door[T]) passOn() {
+	for _, s := range d.stages {
+		s.room.signal()
+	}
+}
+
+func (d *Door[T]) refuse(err error) error {
+	return fmt.Errorf("stage: publish to %s: %w", d.topic.Name(), err)
+}
+
+// describe fills in the event's meta and the keys of stages that have their own. Functions of the user
+// run here, so a panic of theirs is the publisher's error.
+func (d *Door[T]) describe(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, a *arrival) (err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = d.refuse(fmt.Errorf("a key or identity function panicked: %s", valueText(recover())))
+		}
+	}()
+	err = d.label(c, payload, opts, a)
+	returned = true
+	c.meta.Carry(event.Carried(ctx))
+	c.meta.Origin = d.origin
+	return err
+}
+
+// label asks for the event's keys and identity.
+func (d *Door[T]) label(c *candidate, payload *T, opts []event.PublishOption, a *arrival) error {
+	if a != nil && a.undecodable != nil {
+		return d.topic.DescribeRaw(&c.meta, opts)
+	}
+	if err := d.topic.DescribeAt(&c.meta, payload, opts); err != nil {
+		return err
+	}
+	return d.ownKeys(c, payload)
+}
+
+// ownKeys asks the stages that have a key or levels of their own for them.
+func (d *Door[T]) ownKeys(c *candidate, payload *T) error {
+	for i, s := range d.stages {
+		if s.ownKey == nil && s.level == nil {
+			continue
+		}
+		if c.keys == nil {
+			keys := make([]string, len(d.stages))
+			c.keys = &keys
+		}
+		key, err := s.describe(c, payload)
+		if err != nil {
+			return d.refuse(fmt.Errorf("stage %s: %w", s.name, err))
+		}
+		(*c.keys)[i] = key
+	}
+	return nil
+}
+
+// offer hands the event to every stage if each can take it. Otherwise it returns a stage to wait for,
+// or the error.
+func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arrival) (full *running[T], err error) {
+	var dropped []dropping[T]
+	d.mu.Lock()
+	if d.closed && (d.sealed || !d.host.Inside(ctx)) {
+		d.mu.Unlock()
+		return nil, d.refuse(ErrClosed)
+	}
+	for _, s := range d.stages {
+		if s.admits(c) {
+			continue
+		}
+		if s.set.overflow == Block {
+			d.mu.Unlock()
+			return s, nil
+		}
+		if s.set.overflow == Reject {
+			d.mu.Unlock()
+			return nil, d.refuse(fmt.Errorf("stage %s: %w", s.name, ErrFull))
+		}
+	}
+	d.seq++
+	c.meta.Seq = d.seq
+	if c.meta.Time.IsZero() {
+		c.meta.Time = d.clock.read(d.tick)
+	}
+	if a != nil && a.receipt != nil {
+		a.receipt.left.Store(int32(len(d.stages)))
+	}
+	for _, s := range d.stages {
+		if a != nil {
+			c.x = a.extra()
+		}
+		if s.set.overflow <= Reject { // there is room: it was asked above
+			s.put(c, payload)
+		} else if gone := s.take(c, payload); gone != nil {
+			dropped = append(dropped, dropping[T]{s, gone})
+		}
+	}
+	d.mu.Unlock()
+	for _, s := range d.stages {
+		if !s.working.Load() && !slices.ContainsFunc(dropped, func(g dropping[T]) bool { return g.stage == s }) {
+			d.host.Queued(s)
+		}
+	}
+	if d.host.Observer.Accepted != nil {
+		d.tellAccepted(c.meta)
+	}
+	for i := range dropped {
+		dropped[i].stage.dropped(dropped[i].item)
+	}
+	return nil, nil
+}
+
+func (d *Door[T]) tellAccepted(m event.Meta) {
+	d.host.guard("Accepted", func() { d.host.Observer.Accepted(&m) })
+}
+
+// dropping is an item that an overflow mode dropped, to be settled when no lock is held.
+type dropping[T any] struct {
+	stage *running[T]
+	item  *item[T]
+}
+
+// await waits for room in the stage full. A handler of this pipeline that would wait for itself gets
+// ErrCycle.
+func (d *Door[T]) await(ctx context.Context, full *running[T], c *candidate) error {
+	stop := d.closing
+	if m := d.host.markOf(ctx); m != nil {
+		stop = d.sealing
+		if !full.working.Load() {
+			return d.refuse(fmt.Errorf("stage %s: %w: %s runs on the goroutine that would make the room", full.name, ErrCycle, m.stage))
+		}
+		if err := d.host.waits.enter(m.stage, full.name); err != nil {
+			return d.refuse(fmt.Errorf("stage %s: %w", full.name, err))
+		}
+		defer d.host.waits.leave(m.stage, full.name)
+	}
+	if err := full.awaitRoom(ctx, c, stop); err != nil {
+		return d.refuse(err)
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/runnel-go/runnel/event"
+)
+
+// emitting is the typed part of Map and Expand: plain, and what the handler returns is published.
+type emitting[T, U any] struct {
+	*plain[T]
+	to *event.Topic[U]
+}
+
+func (e *emitting[T, U]) outputName() string {
+	if e.to == nil {
+		return ""
+	}
+	return e.to.Name()
+}
+
+func (e *emitting[T, U]) outputOf() any { return e.to }
+
+func (e *emitting[T, U]) faults(s *Stage) []error {
+	faults := e.plain.faults(s)
+	if e.to == nil {
+		return append(faults, fmt.Errorf("stage: %s: %w", s.label(), errNilOutput))
+	}
+	if err := e.to.Check(); err != nil {
+		faults = append(faults, err)
+	}
+	return faults
+}
+
+func (e *emitting[T, U]) run(s *Stage, h *Host, chain []Middleware, intake, output Intake) Runtime {
+	full := withEmit(chain, e.to.Name(), func(afterCommit bool) func(Handler) Handler {
+		if afterCommit {
+			return afterCommitEmitter[T](output.(*Door[U]))
+		}
+		return emitter[T](output.(*Door[U]))
+	})
+	return newRunning(s, h, e.plain, full, intake.(*Door[T]), func() any { return new(outbox[T, U]) })
+}
+
+// outbox holds what a handler returned until its attempt has succeeded.
+type outbox[T, U any] struct{ out []U }
+
+// unsent is what is left to publish of an attempt that had succeeded, kept with the event when a publish
+// failed: the next attempt goes on from there and does not call the handler again.
+type unsent[U any] struct{ out []U }
+
+// unsentOwner is the owner under which it is kept.
+type unsentOwner struct{}
+
+// emitter publishes what the chain inside of it put into the outbox.
+func emitter[T, U any](to *Door[U]) func(Handler) Handler {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, d *Delivery) error {
+			if left, ok := d.Kept(unsentOwner{}).(*unsent[U]); ok {
+				return publishAll(ctx, d, to, left)
+			}
+			r, ok := d.slot.(*runner[T])
+			if !ok {
+				return next(ctx, d) // refuses the clone
+			}
+			box := r.box.(*outbox[T, U])
+			clear(box.out)
+			box.out = box.out[:0]
+			if err := next(ctx, d); err != nil {
+				return err
+			}
+			if sent, err := publishEach(ctx, d, to, box.out); err != nil {
+				d.Keep(unsentOwner{}, &unsent[U]{append([]U(nil), box.out[sent:]...)})
+				return unfit(err)
+			}
+			return nil
+		}
+	}
+}
+
+func publishAll[U any](ctx context.Context, d *Delivery, to *Door[U], left *unsent[U]) error {
+	sent, err := publishEach(ctx, d, to, left.out)
+	left.out = left.out[sent:]
+	if err != nil {
+		return unfit(err)
+	}
+	d.Keep(unsentOwner{}, nil)
+	return nil
+}
+
+// publishEach publishes out in order and returns how many were accepted.
+func publishEach[U any](ctx context.Context, d *Delivery, to *Door[U], out []U) (int, error) {
+	for i := range out {
+		var opts []event.PublishOption
+		if d.Header[event.HeaderCorrelation] != "" {
+			opts = []event.PublishOption{event.CausedBy(*d.Meta)}
+		}
+		if err := to.PublishFrom(ctx, &out[i], opts); err != nil {
+			return i, err
+		}
+		if r := d.slot.receipt(); r != nil && r.output != nil {
+			r.output(d.Stage, out[i])
+		}
+	}
+	return len(out), nil
+}
+
+// unfit marks an output that can never be published, because it has no key, say, as a permanent failure.
+func unfit(err error) error {
+	if errors.Is(err, event.ErrNoKey) || errors.Is(err, event.ErrNoID) || errors.Is(err, event.ErrTooLong) || errors.Is(err, event.ErrTooLarge) {
+		return Permanent(err)
+	}
+	return err
+}

@@ -1,0 +1,287 @@
+package lane
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// riding runs f in a bubble with an engine that always rides.
+func ridingBubble(t *testing.T, workers, inlet, room int, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(workers, inlet, room)
+		r.force(alwaysRides)
+		r.Start()
+		f(t, r)
+		r.End()
+		r.Wait()
+		if err := r.check(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestALongRideIsStolen: the others go on after two looks of the watcher, those of its key behind it.
+func TestALongRideIsStolen(t *testing.T) {
+	ridingBubble(t, 2, 8, 8, func(t *testing.T, r *rig) {
+		r.send(r.job("a", step{takes: time.Hour}), r.job("a"), r.job("b"), r.job(""))
+		synctest.Wait()
+		if got, want := r.order(began), []int{1}; !slices.Equal(got, want) {
+			t.Errorf("began %v, want the first to be ridden: %v", got, want)
+		}
+		time.Sleep(2 * watchEvery)
+		synctest.Wait()
+		if got, want := r.order(settled), []int{3, 4}; !slices.Equal(got, want) {
+			t.Errorf("settled %v while the first lasts, want %v", got, want)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if err := r.checkRest(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTheOnlyWorkerMayRide: there is nobody to steal its ride for, and nothing is lost.
+func TestTheOnlyWorkerMayRide(t *testing.T) {
+	ridingBubble(t, 1, 8, 8, func(t *testing.T, r *rig) {
+		r.send(r.job("a", step{takes: time.Second}), r.job("a"), r.job("b", step{action: Park, delay: time.Second}), r.job("b"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := r.checkRest(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCountSeesWhatIsRidden, and Rest, at any moment.
+func TestCountSeesWhatIsRidden(t *testing.T) {
+	ridingBubble(t, 2, 8, 8, func(t *testing.T, r *rig) {
+		r.send(r.job("a"), r.job("a"), r.job("b", step{takes: time.Hour}))
+		synctest.Wait()
+		var ids []int
+		c := r.Count(func(j **job) { ids = append(ids, (*j).id) })
+		if !slices.Equal(ids, []int{3}) || c.Running != 1 || c.Live[0] != 2 || c.Accepted != 3 || c.Resident != 1 || c.Lanes != 1 || c.Runs != 3 {
+			t.Errorf("Count visited %v and says %+v, want the third job running and the others settled", ids, c)
+		}
+		if rest := r.Rest(); rest.Running != 1 || rest.Settled != 2 || rest.Accepted != 3 {
+			t.Errorf("Rest = %+v, want one running and two settled", rest)
+		}
+		if n := r.Settled(); n != 2 {
+			t.Errorf("Settled = %d, want 2", n)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestARedriveDoesNotOverlapARide of its key.
+func TestARedriveDoesNotOverlapARide(t *testing.T) {
+	ridingBubble(t, 2, 8, 8, func(t *testing.T, r *rig) {
+		r.send(r.job("a", step{takes: 50 * time.Microsecond}))
+		synctest.Wait()
+		r.redo(r.job("a"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if err := r.checkRest(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestARideGoesOnBesideLanes: that a key is parked does not make the others share.
+func TestARideGoesOnBesideLanes(t *testing.T) {
+	ridingBubble(t, 4, 8, 8, func(t *testing.T, r *rig) {
+		r.send(r.job("parked", step{action: Park, delay: time.Hour}))
+		synctest.Wait()
+		before := r.rides.Load() / oneRide
+		for range 20 {
+			r.send(r.job("a"), r.job("parked"))
+			synctest.Wait()
+			if c := r.Count(nil); c.Resident > 8 { // keep room
+				break
+			}
+		}
+		if n := r.rides.Load()/oneRide - before; n < 7 {
+			t.Errorf("%d rides beside a lane, want one for each job of the idle key", n)
+		}
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// TestTheWatcherSleepsWhenNothingIsRidden: an idle engine has no timer.
+func TestTheWatcherSleepsWhenNothingIsRidden(t *testing.T) {
+	ridingBubble(t, 2, 8, 8, func(t *testing.T, r *rig) {
+		r.send(r.job("a"))
+		time.Sleep(5 * watchEvery)
+		synctest.Wait()
+		if r.watching.Load() {
+			t.Error("the watcher's timer is set although nothing is ridden")
+		}
+		r.send(r.job("b", step{takes: time.Second}), r.job("c"))
+		time.Sleep(2 * watchEvery)
+		synctest.Wait()
+		if got := r.order(settled); !slices.Contains(got, 3) {
+			t.Errorf("settled %v: the watcher did not wake up again", got)
+		}
+		time.Sleep(time.Second)
+	})
+}
+
+// TestPaceFollowsTheRuns: an engine shares at first, rides once its runs have proved fast, and shares again
+// when they have become slow.
+func TestPaceFollowsTheRuns(t *testing.T) {
+	bubble(t, 2, 64, 64, func(t *testing.T, r *rig) { // time stands still in a bubble, so runs take none
+		shared := func() bool { return r.Count(nil).Shared }
+		if !shared() {
+			t.Error("a new engine rides, want it to share")
+		}
+		for i := range minStay + 16*(sampleRuns+1) {
+			r.send(r.job("a"))
+			if i%32 == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		if shared() {
+			t.Errorf("it shares after %d fast runs, want it to ride", minStay)
+		}
+		for range 10 {
+			r.send(r.job("a", step{takes: time.Second}), r.job("b", step{takes: time.Second}))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		if !shared() {
+			t.Error("it rides after 20 slow runs, want it to share")
+		}
+		if got := r.pace.stay; got != 2*minStay {
+			t.Errorf("after a short ride it stays for %d items, want twice as many as at first, %d", got, 2*minStay)
+		}
+		if err := r.checkRest(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFullIsExactAtTheBound, however the items settled.
+func TestFullIsExactAtTheBound(t *testing.T) {
+	r := newRig(1, 4, 2)
+	r.cfg.Bound = 4
+	r.capacity.Store(5)
+	var limit uint64
+	for round := range 3 {
+		for n := range 4 {
+			if r.Full(&limit) {
+				t.Fatalf("round %d: full with %d items", round, n)
+			}
+			r.send(r.job("a"))
+		}
+		r.tallied.Add(1)
+		if !r.Full(&limit) {
+			t.Errorf("round %d: not full with 5 items, want it full", round)
+		}
+		r.tallied.Add(^uint64(0))
+		for r.Step() {
+		}
+	}
+}
+
+// marble is an item of TestManyRides.
+type marble struct{ key, n, spin int }
+
+// marbles settles marbles and checks the order of each key, without a lock of its own: what ran before on a
+// key happens before (O3).
+type marbles struct {
+	last []int
+	done *atomic.Int64
+	errs chan error
+}
+
+func (m *marbles) Run(it **marble, d *Decision) {
+	b := *it
+	if b.n != m.last[b.key]+1 {
+		select {
+		case m.errs <- fmt.Errorf("key %d ran %d after %d", b.key, b.n, m.last[b.key]):
+		default:
+		}
+	}
+	for range b.spin {
+		runtime.Gosched()
+	}
+	m.last[b.key] = b.n
+	*d = Decision{}
+}
+func (m *marbles) Amend(**marble)             {}
+func (m *marbles) Settled(**marble, Decision) {}
+func (m *marbles) Gone(**marble)              { m.done.Add(1) }
+
+// TestO1_O2_O3_ManyRides runs on real time, because it is the races between a ride's end and its theft that it is
+// after: most items are fast, some let others run, and all the while somebody counts, which steals.
+func TestO1_O2_O3_ManyRides(t *testing.T) {
+	const keys = 7
+	each := 8_000
+	if underRace {
+		each = 2_000
+	}
+	for name, g := range gaits {
+		t.Run(name, func(t *testing.T) {
+			m := &marbles{last: make([]int, keys), done: new(atomic.Int64), errs: make(chan error, 1)}
+			e := New(Config[*marble]{
+				Workers: 4, Inlet: 64, Room: 64,
+				Key:       func(b **marble) (string, bool) { return string(rune('a' + (*b).key)), true },
+				NewRunner: func() Runner[*marble] { return m },
+				Took:      func() {}, Idle: func() {},
+			})
+			e.pace.fixed, e.pace.shared = g != anyGait, g != alwaysRides
+			e.Start()
+			stop := make(chan struct{})
+			counted := make(chan error, 1)
+			go func() { counted <- countUntil(stop, e) }()
+			for n := 1; n <= each; n++ {
+				for k := range keys {
+					spin := 0
+					if (n+k)%97 == 0 {
+						spin = 300
+					}
+					feed(e, &marble{key: k, n: n, spin: spin})
+				}
+			}
+			for m.done.Load() < int64(each*keys) {
+				runtime.Gosched()
+			}
+			close(stop)
+			err := <-counted
+			e.End()
+			e.Wait()
+			select {
+			case first := <-m.errs:
+				err = errors.Join(err, first)
+			default:
+			}
+			if c := e.Count(nil); err != nil || c.Live[0] != uint64(each*keys) || c.Lanes+c.Resident != 0 {
+				t.Errorf("%v; at the end %+v", err, c)
+			}
+		})
+	}
+}
+
+// countUntil reads the counts over and over and checks that they add up.
+func countUntil(stop <-chan struct{}, e *Engine[*marble]) error {
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		c := e.Count(nil)
+		if c.Live[0] > c.Accepted || c.Accepted-c.Live[0] > uint64(c.Capacity)+1 || c.Resident < c.Running {
+			return fmt.Errorf("the counts do not add up: %+v", c)
+		}
+		runtime.Gosched()
+	}
+}

@@ -1,0 +1,80 @@
+package stage
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/runnel-go/runnel/event"
+)
+
+// TestFault69_SpentItemsKeepNothing: an item that goes back to the pool holds on to nothing of its event, and
+// is used again.
+func TestFault69_SpentItemsKeepNothing(t *testing.T) {
+	p := newPool[*int](4)
+	s := spent[*int]{pool: p}
+	seen := map[*item[*int]]bool{}
+	for i := range 10 * handful {
+		it := p.get()
+		if it.event.Payload != nil || it.event.Key != "" || it.event.Header != nil || it.keys != nil || it.x != nil || !it.pooled {
+			t.Fatalf("an item came back as %+v", it)
+		}
+		seen[it] = true
+		it.event = event.Event[*int]{Meta: event.Meta{Key: "k", Header: event.Header{}}, Payload: &i}
+		it.keys, it.x = &[]string{"k"}, &extra{}
+		s.add(it)
+	}
+	if len(seen) > 4+2*handful {
+		t.Errorf("%d items were made, want them used again", len(seen))
+	}
+}
+
+// TestClockIsExactUnlessEventsComeFast, and then at most a tick behind; at rest it has no timer.
+func TestClockIsExactUnlessEventsComeFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // the door's
+		var c clock
+		var ticks atomic.Int64
+		tick := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			ticks.Add(1)
+			c.tick()
+		}
+		read := func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return c.read(tick)
+		}
+		for range 100 { // slowly
+			time.Sleep(clockClose)
+			if got := read(); !got.Equal(time.Now()) {
+				t.Fatalf("read = %v, want %v", got, time.Now())
+			}
+		}
+		for range 3 * clockMost { // as fast as it goes, and then for a while
+			read()
+		}
+		for range 10_000 {
+			time.Sleep(time.Microsecond)
+			synctest.Wait()
+			if behind := time.Since(read()); behind < 0 || behind > clockEvery {
+				t.Fatalf("the clock is %v behind, want at most %v", behind, clockEvery)
+			}
+		}
+		if n := ticks.Load(); n < 5 {
+			t.Errorf("%d ticks in ten milliseconds: the clock was read for each event", n)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := ticks.Load(); n > 20 {
+			t.Errorf("%d ticks after an hour of rest, want the timer to have stopped", n)
+		}
+		if got := read(); !got.Equal(time.Now()) {
+			t.Errorf("read = %v after an hour of rest, want %v", got, time.Now())
+		}
+		c.stop()
+	})
+}
