@@ -127,6 +127,7 @@ type eventState struct {
 	handled  bool      // a call of its handler has succeeded
 	cut      bool      // the last call of its handler was interrupted
 	failed   error     // what the last call of its handler returned
+	behind   *Entry    // what held its lane when it was called in a batch
 	due      time.Time // of its next attempt
 }
 

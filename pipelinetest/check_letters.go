@@ -25,9 +25,11 @@ func (c *checker) call(i int, e Entry) {
 	ln := c.laneOf(e)
 	c.beside(i, e, ln.calling)
 	ln.calling = append(ln.calling, e)
-	if !e.Batched {
-		c.called(i, e, ln)
+	if e.Batched && e.Redrive == "" {
+		ev.behind = ln.holder() // whether it was handled past that, its return tells
+		return
 	}
+	c.called(i, e, ln)
 	c.mayRun(i, e, ln)
 }
 
@@ -38,6 +40,9 @@ func (c *checker) returned(i int, e Entry, ln *laneState) {
 	v := stage.VerdictOf(e.Err)
 	if e.Batched && v.Kind != stage.KindPostpone && v.Cause != stage.ErrNotDue { //nolint:errorlint // an error of a handler's may have no end
 		c.called(i, e, ln)
+		if behind := c.event(e, e.Redrive).behind; behind != nil && e.Redrive == "" && !ln.edited {
+			c.fault(i, e, "its lane is held: %v", *behind)
+		}
 	}
 }
 

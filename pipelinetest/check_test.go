@@ -135,6 +135,9 @@ func TestCheckPassesGoodHistories(t *testing.T) {
 			batched(start("a", 1, 1)), batched(start("a", 2, 1)), batched(park("a", 1, 1)), batched(postpone(park("a", 2, 1))),
 			batched(start("a", 1, 2)), batched(settle("a", 1, 2)), batched(start("a", 2, 1)), batched(settle("a", 2, 1)),
 		},
+		"a call in a batch that comes back untried": {
+			store("a", 1), batched(calls("a", 2, 1)), batched(returns("a", 2, stage.Postpone(0, errBoom))), behind("a", 2),
+		},
 		"what an operator opens": {store("a", 1), line(pipelinetest.Discarded, "a", 1, 1), calls("a", 2, 1)},
 		"tried once when it drains": {
 			start("a", 1, 1), after(0, park("a", 1, 1), time.Minute), final(after(time.Second, start("a", 1, 2), 0)),
@@ -197,6 +200,9 @@ func TestCheckFindsFaults(t *testing.T) {
 				batched(calls("a", 1, 1)), batched(calls("a", 2, 1)), batched(returns("a", 2, nil)), batched(returns("a", 1, nil)),
 			},
 			"its place was before",
+		},
+		"handled past a letter of its key in a batch": {
+			history{store("a", 1), batched(calls("a", 2, 1)), batched(returns("a", 2, nil))}, "its lane is held",
 		},
 		"settled twice": {
 			history{start("a", 1, 1), settle("a", 1, 1), settle("a", 1, 1)}, "it had settled before",

@@ -3,6 +3,7 @@ package pipelinetest
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/runnel-go/runnel/deadletter"
 )
@@ -15,7 +16,41 @@ func (r *Recorder) Letters(store deadletter.Store) deadletter.Store {
 
 type recordedLetters struct {
 	deadletter.Store
-	rec *Recorder
+	rec   *Recorder
+	turns turns
+}
+
+// turns has the letters of a lane stored one after another, so that they are recorded in the order in which they
+// are stored. Its zero value is ready.
+type turns struct {
+	mu    sync.Mutex
+	taken map[laneName]chan struct{} // closed when that lane is free
+}
+
+// take waits until the lane of l is free and takes it, until done is called. A letter without a lane waits for none.
+func (t *turns) take(l *deadletter.Letter) (done func()) {
+	if !l.Ordered {
+		return func() {}
+	}
+	lane, free := laneName{l.Stage, l.Key}, make(chan struct{})
+	t.mu.Lock()
+	for t.taken[lane] != nil {
+		other := t.taken[lane]
+		t.mu.Unlock()
+		<-other
+		t.mu.Lock()
+	}
+	if t.taken == nil {
+		t.taken = map[laneName]chan struct{}{}
+	}
+	t.taken[lane] = free
+	t.mu.Unlock()
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.taken, lane)
+		close(free)
+	}
 }
 
 func ofLetter(w What, l *deadletter.Letter, id string) Entry {
@@ -28,6 +63,7 @@ func ofLetter(w What, l *deadletter.Letter, id string) Entry {
 
 // Put implements deadletter.Store.
 func (s *recordedLetters) Put(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, error) {
+	defer s.turns.take(l)()
 	r, err := s.Store.Put(ctx, l)
 	switch {
 	case err == nil && !r.Existed:
@@ -42,6 +78,7 @@ func (s *recordedLetters) Put(ctx context.Context, l *deadletter.Letter) (deadle
 
 // Divert implements deadletter.Store.
 func (s *recordedLetters) Divert(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, bool, error) {
+	defer s.turns.take(l)()
 	r, held, err := s.Store.Divert(ctx, l)
 	if err == nil && held && (!r.Existed || !s.rec.knows(r.ID)) {
 		e := ofLetter(Diverted, l, r.ID)
@@ -98,11 +135,10 @@ func (s *recordedLetters) Restore(ctx context.Context, ids []string, by deadlett
 }
 
 func (s *recordedLetters) change(ctx context.Context, w What, ids []string, do func() (int, error)) (int, error) {
-	n, err := do()
-	for _, id := range ids {
+	for _, id := range ids { // before it is done, for then what held the lane may go on at once
 		s.note(ctx, w, id)
 	}
-	return n, err
+	return do()
 }
 
 // note records something about a letter that the store has.
