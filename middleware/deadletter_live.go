@@ -18,7 +18,7 @@ func (p *deadLetter) handle(ctx context.Context, d *stage.Delivery) error {
 	if d.Redrive != nil {
 		return p.redrive(ctx, d)
 	}
-	if d.Ordered && p.policyFor(d) == deadletter.Park && p.store.MayHold(d.Stage, d.Lane) {
+	if d.Ordered && p.policyFor(d) == deadletter.Park && p.store.MayHold(d.Stage, d.Lane) && !d.Handled() {
 		if stage.Interrupted(ctx) {
 			return context.Cause(ctx)
 		}

@@ -105,7 +105,8 @@ func FailOpen() IdempotentOption {
 //
 // What Map and Expand return is published after the commit, and the event is not settled before; a publish that
 // fails is repeated without the handler. A crash in between loses it, since the event is a duplicate from
-// then on: where that matters, have the handler write it in the transaction too. A Batch has no transaction
+// then on; so does a letter that comes to hold the event's key, restored or of another process, while it is open
+// whether the commit happened: where that matters, have the handler write it in the transaction too. A Batch has no transaction
 // and is refused.
 func InTx() IdempotentOption {
 	return idempotentOption(func(i *idempotent) error {
@@ -254,6 +255,7 @@ func (i *idempotent) confirm(ctx context.Context, d *stage.Delivery, c *idempote
 	}
 	g, kept := i.guard(d), *c // a copy here, so that the healthy path allocates none
 	g.confirm, g.succeed = &kept, verdict
+	d.SetHandled()
 	return g.postpone(fmt.Errorf("middleware: idempotent: confirm: %w", err))
 }
 

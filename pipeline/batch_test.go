@@ -346,6 +346,33 @@ func TestB2_ADeadLetterIsFollowedByTheRestOfItsRun(t *testing.T) {
 	})
 }
 
+// TestB1_WhatWaitsToBeMarkedIsNotPutBehindALetter: a1 is handled, and its mark comes after a2 has died.
+func TestB1_WhatWaitsToBeMarkedIsNotPutBehindALetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		letters, ids, b := deadletter.NewMemory(), newFlakyIDs(), &batches{t: t}
+		ids.breaks("confirm", 1)
+		b.fail = answer(func(e event.Event[job]) error {
+			if e.Payload.id() == "a2" {
+				return stage.Permanent(errFlop)
+			}
+			return nil
+		})
+		w := runPlant(t, []stage.Middleware{middleware.DeadLetter(letters), middleware.Idempotent(ids), middleware.Retry(middleware.Constant{})},
+			b.stage(stage.Limits{Size: 2, Wait: time.Second}))
+		for n := 1; n <= 3; n++ {
+			if err := w.pub.Publish(t.Context(), job{"a", n}, event.WithID(job{"a", n}.id())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.rest()
+		pipelinetest.ExpectOutcome(t, w.rec, "work", "a1", stage.OutcomeDone)
+		pipelinetest.ExpectLetters(t, letters, "work", "a2", "a3")
+		if b.of("a1") != 1 {
+			t.Errorf("a1 was handled %d times, want once", b.of("a1"))
+		}
+	})
+}
+
 // TestB2_WhatTheChainMakesOfASuccessCounts: an event whose handler was done too late fails, and with it the rest
 // of its run, which was handled after it.
 func TestB2_WhatTheChainMakesOfASuccessCounts(t *testing.T) {

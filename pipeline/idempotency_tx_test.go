@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/runnel-go/runnel/deadletter"
 	"github.com/runnel-go/runnel/event"
 	"github.com/runnel-go/runnel/idempotency"
 	"github.com/runnel-go/runnel/middleware"
@@ -67,7 +68,8 @@ var (
 // till is a pipeline whose first stage writes a row and emits some events for each, which the second one has.
 type till struct {
 	book  *book
-	emits string // letters that it adds to the number, one for each
+	emits string             // letters that it adds to the number, one for each
+	shuts *deadletter.Memory // gets a letter that holds the first stage while it handles
 	calls int
 	got   []string
 	p     *pipeline.Pipeline
@@ -79,10 +81,20 @@ func (x *till) run(t *testing.T, opts ...stage.Option) {
 	quiet := slog.New(slog.DiscardHandler)
 	p := pipeline.New(pipeline.Config{Logger: quiet})
 	x.p = p
+	var pay []stage.Option
+	if x.shuts != nil {
+		pay = []stage.Option{stage.WithOrder(stage.Serial)}
+		p.Use(middleware.DeadLetter(x.shuts))
+	}
 	p.Use(middleware.Idempotent(x.book, middleware.InTx(), middleware.WithLogger(quiet)), middleware.Retry(middleware.Constant{Attempts: 2, Delay: time.Second}))
 	p.Add(
 		stage.Expand(bills, "pay", receipts, func(ctx context.Context, e event.Event[bill]) ([]bill, error) {
 			x.calls++
+			if x.shuts != nil {
+				if _, err := x.shuts.Put(ctx, &deadletter.Letter{Stage: "pay", EventID: "0", Ordered: true, Holds: true}); err != nil {
+					t.Error(err)
+				}
+			}
 			page := ctx.Value(pageKey{}).(*[]string)
 			*page = append(*page, e.Payload.Number)
 			var out []bill
@@ -90,7 +102,7 @@ func (x *till) run(t *testing.T, opts ...stage.Option) {
 				out = append(out, bill{e.Payload.Number + string(letter)})
 			}
 			return out, nil
-		}, stage.Workers(1)),
+		}, append(pay, stage.Workers(1))...),
 		stage.Handle(receipts, "print", func(_ context.Context, e event.Event[bill]) error {
 			if len(x.book.written()) == 0 {
 				t.Errorf("%s was published before the commit", e.Payload.Number)
@@ -152,6 +164,15 @@ func TestI4_WhatIsEmittedComesAfterTheCommit(t *testing.T) {
 func TestI4_APublishThatFailsAfterTheCommitIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &till{book: &book{Memory: idempotency.NewMemory()}, emits: "abcdefgh"}
+		x.run(t, stage.Workers(1), stage.Buffer(1), stage.WithOverflow(stage.Reject))
+		x.want(t, 1, "1", "1a 1b 1c 1d 1e 1f 1g 1h")
+	})
+}
+
+// TestI4_WhatIsCommittedIsNotPutBehindALetter: what it emits waits for room when a letter comes to hold its lane.
+func TestI4_WhatIsCommittedIsNotPutBehindALetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &till{book: &book{Memory: idempotency.NewMemory()}, emits: "abcdefgh", shuts: deadletter.NewMemory()}
 		x.run(t, stage.Workers(1), stage.Buffer(1), stage.WithOverflow(stage.Reject))
 		x.want(t, 1, "1", "1a 1b 1c 1d 1e 1f 1g 1h")
 	})

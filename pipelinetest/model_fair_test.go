@@ -24,7 +24,7 @@ type (
 )
 
 // judgeFairness checks that an event which is due and first of its key is not passed by more than a bounded number of
-// those that were accepted after that: O5.
+// those that were accepted after that: O5, until the pipeline drains and hands back what is parked.
 func (w *world) judgeFairness(h pipelinetest.History) {
 	if w.order != stage.PerKey {
 		return
@@ -32,6 +32,9 @@ func (w *world) judgeFairness(h pipelinetest.History) {
 	const bound = 2 * fairRun * modelKeys // a run of each key, and one that came in between
 	accepted, parked, lanes := map[turn]int{}, map[turn]*waiting{}, map[string]turn{}
 	for i, e := range h {
+		if w.onDrain == stage.Return && !w.stopping.IsZero() && !e.At.Before(w.stopping) {
+			return // what is parked stays where it is, to be handed back
+		}
 		for _, p := range parked {
 			if p.ripe == 0 && !e.At.Before(p.due) {
 				p.ripe = i

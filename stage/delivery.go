@@ -96,6 +96,16 @@ func (d *Delivery) Kept(owner any) any {
 	return d.memory.get(owner)
 }
 
+// SetHandled notes that the event's handler has succeeded and is not called again, although the attempt is not over:
+// its mark could not be stored, say. It lasts as long as what Keep keeps.
+func (d *Delivery) SetHandled() { d.Keep(handledOwner{}, true) }
+
+// Handled reports whether an earlier attempt called SetHandled. Such an event is past the order of its lane: what
+// is left of it may end whatever has become of those ahead of it, and must not be put behind them.
+func (d *Delivery) Handled() bool { return d.Kept(handledOwner{}) != nil }
+
+type handledOwner struct{}
+
 // Attempt is one failed attempt.
 type Attempt struct {
 	Number int

@@ -44,11 +44,13 @@ func afterCommitEmitter[T, U any](to *Door[U]) func(Handler) Handler {
 				}
 				left = &committed[U]{out: append([]U(nil), box.out[sent:]...)}
 				d.Keep(committedOwner{}, left)
+				d.SetHandled()
 				return left.putOff(ctx, err)
 			case errors.Is(err, ErrInDoubt) && len(box.out) > 0:
 				d.Keep(committedOwner{}, &committed[U]{out: append([]U(nil), box.out...), inDoubt: true})
 			case left != nil && VerdictOf(err).Reason == ReasonDuplicate:
 				left.inDoubt, left.verdict = false, err
+				d.SetHandled()
 				return left.publish(ctx, d, to)
 			}
 			return err

@@ -27,6 +27,7 @@ var ofMiddleware = []mutant{
 	{live, "what a shutdown interrupted becomes a letter", "k == stage.KindPermanent) && !stage.Interrupted(ctx)", "k == stage.KindPermanent)", mw, "R4", ""},
 	{live, "a letter does not hold its key", "l.Holds = policy == deadletter.Park", "l.Holds = false", kit, model, ""},
 	{live, "an event is diverted though nothing holds", "case !held:", "case !held && ctx == nil:", mw, "", ""},
+	{live, "what is handled goes behind a letter", " && !d.Handled()", "", "./pipeline", "TestB1_WhatWaits|TestI4_WhatIsCommitted", ""},
 	{live, "what may be stored is not remembered", "u.tried = true\n", "", mw, "", ""},
 	{live, "a letter that is in doubt is redriven", "p.doubts.add(u)\n", "", mw, "Fault41", ""},
 	{live, "a doubt has no end", "default:\n\t\tp.doubts.settle(u)\n\t\treturn stage.Stored(r.ID, u.cause)", "default:\n\t\treturn stage.Stored(r.ID, u.cause)", mw, "Fault41", ""},
