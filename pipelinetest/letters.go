@@ -63,7 +63,8 @@ func ofLetter(w What, l *deadletter.Letter, id string) Entry {
 
 // Put implements deadletter.Store.
 func (s *recordedLetters) Put(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, error) {
-	defer s.turns.take(l)()
+	done := s.turns.take(l)
+	defer done()
 	r, err := s.Store.Put(ctx, l)
 	switch {
 	case err == nil && !r.Existed:
@@ -78,7 +79,8 @@ func (s *recordedLetters) Put(ctx context.Context, l *deadletter.Letter) (deadle
 
 // Divert implements deadletter.Store.
 func (s *recordedLetters) Divert(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, bool, error) {
-	defer s.turns.take(l)()
+	done := s.turns.take(l)
+	defer done()
 	r, held, err := s.Store.Divert(ctx, l)
 	if err == nil && held && (!r.Existed || !s.rec.knows(r.ID)) {
 		e := ofLetter(Diverted, l, r.ID)
