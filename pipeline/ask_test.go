@@ -101,6 +101,8 @@ func TestO8_WaitingForOnesOwnKeyInItsHandlerIsAnError(t *testing.T) {
 						return err
 					}
 					_, waits["out"] = r.Wait(ctx)
+				case 100: // not over before it is waited for
+					<-time.After(time.Second)
 				}
 				return nil
 			}),
