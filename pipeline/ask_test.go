@@ -107,6 +107,7 @@ func TestO8_WaitingForOnesOwnKeyInItsHandlerIsAnError(t *testing.T) {
 				return nil
 			}),
 			stage.Handle(parts, "ship", func(ctx context.Context, e event.Event[job]) error {
+				<-time.After(time.Second) // until it is waited for
 				r, err := pipeline.Ask(ctx, pub, job{"back", 100})
 				if err != nil {
 					return err
