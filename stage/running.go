@@ -159,41 +159,29 @@ func (s *running[T]) keyOf(it *item[T]) (string, bool) {
 // put puts an item into the inlet, which has room. It is called under the door's lock.
 func (s *running[T]) put(c *candidate, payload *T) {
 	s.enter(c)
-	s.send(c, payload)
-}
-
-func (s *running[T]) send(c *candidate, payload *T) {
 	it := s.pool.get()
 	it.fill(c, payload)
 	s.engine.Send(it)
 }
 
-// take is put, or drops an item as the overflow mode says and returns it, or a copy; nil for none.
+// take is put, or drops an item as the overflow mode says and returns it; nil for none.
 func (s *running[T]) take(c *candidate, payload *T) (gone *item[T]) {
 	full := !s.admits(c)
 	s.enter(c)
-	if full && s.set.overflow == DropNewest {
-		return s.drop(c, payload)
-	}
-	if full {
-		if gone, ok := s.engine.TakeOldest(uint8(OutcomeDropped)); ok {
-			s.send(c, payload)
+	it := s.pool.get()
+	it.fill(c, payload)
+	if full && s.set.overflow == DropOldest {
+		if gone, ok := s.engine.Replace(it, uint8(OutcomeDropped)); ok {
 			return gone
 		}
-		if !s.admits(c) { // nothing is left that no worker has seen
-			return s.drop(c, payload)
-		}
+		full = !s.admits(c) // nothing is left that no worker has seen
 	}
-	s.send(c, payload)
+	if full {
+		s.engine.Tally(uint8(OutcomeDropped))
+		return it
+	}
+	s.engine.Send(it)
 	return nil
-}
-
-// drop counts an item as dropped before it came in, and returns a copy.
-func (s *running[T]) drop(c *candidate, payload *T) *item[T] {
-	s.engine.Tally(uint8(OutcomeDropped))
-	it := new(item[T])
-	it.fill(c, payload)
-	return it
 }
 
 // dropped tells all who asked of an item that an overflow mode dropped.

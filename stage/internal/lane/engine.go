@@ -56,7 +56,7 @@ type Config[T any] struct {
 	// Bound is how many live items may be in the inlet and beyond it; workers add to it. Whoever sends
 	// asks Full. 0 is Inlet and Room.
 	Bound int
-	// DropsOldest is whether TakeOldest is called.
+	// DropsOldest is whether Replace is called.
 	DropsOldest bool
 	// Key returns the item's key; false means that it runs in no order.
 	Key func(*T) (string, bool)
@@ -178,15 +178,20 @@ func (e *Engine[T]) Send(item T) {
 	}
 }
 
-// TakeOldest takes out the item that is next, if no worker has seen it, and counts it as settled under outcome.
-// It is called by senders.
-func (e *Engine[T]) TakeOldest(outcome uint8) (item T, ok bool) {
+// Replace takes out the item that is next, if no worker has seen it, counts it as settled under outcome, and sends
+// another. Whoever counts sees both or none of that: in between there would be room. It is called by senders.
+func (e *Engine[T]) Replace(by T, outcome uint8) (item T, ok bool) {
+	e.mu.Lock()
+	wake := false
 	if ok = e.inlet.receive(&item); ok {
 		e.placed.Add(1)
-		e.mu.Lock()
 		e.live[outcome]++
 		e.aside.Add(1)
-		e.mu.Unlock()
+		wake = e.inlet.send(by)
+	}
+	e.mu.Unlock()
+	if wake {
+		e.nudge()
 	}
 	return item, ok
 }
