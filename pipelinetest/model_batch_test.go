@@ -74,12 +74,16 @@ func (w *world) judgeNeighbours(h pipelinetest.History) {
 	if w.batch == 0 || w.timeout {
 		return // what timed out has no answer
 	}
+	givenUp := map[string]bool{} // before they were due
 	for _, e := range h {
 		var n int
+		if e.What == pipelinetest.Returned && stage.VerdictOf(e.Err).Cause == stage.ErrNotDue { //nolint:errorlint // an error of a handler's may have no end
+			givenUp[e.ID] = true
+		}
 		if _, err := fmt.Sscan(e.ID, &n); e.What != pipelinetest.Stored || e.Stage != "first" || err != nil {
 			continue
 		}
-		failed := len(w.calls[n]) == 0 // it was given up before it was due
+		failed := givenUp[e.ID]
 		for _, c := range w.calls[n] {
 			failed = failed || c.failed && c.own
 		}
