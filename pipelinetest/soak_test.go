@@ -92,9 +92,11 @@ func (s *samples) judge(t *testing.T, lasts time.Duration) {
 	if lasts < 10*time.Second {
 		return
 	}
+	// How many there are at a moment is chance, with the drains and the workers of that moment; what leaks is there
+	// always, and in a short run shows when it is over.
 	early, late := s.ends(s.goroutines)
-	if slices.Max(late) > slices.Max(early)+16 {
-		t.Errorf("goroutines: up to %d in the beginning, up to %d in the end", slices.Max(early), slices.Max(late))
+	if lasts >= 10*time.Minute && slices.Min(late) > slices.Min(early)+16 {
+		t.Errorf("goroutines: at least %d in the beginning, at least %d in the end", slices.Min(early), slices.Min(late))
 	}
 	early, late = s.ends(s.heap)
 	if a, b := median(early), median(late); b > a+a/4+4<<20 {
@@ -114,8 +116,8 @@ func (s *samples) String() string {
 	}
 	g, l := s.ends(s.goroutines)
 	h, i := s.ends(s.heap)
-	return fmt.Sprintf("at most %d goroutines in the first third, %d in the last; %d KiB held in the first third, %d in the last",
-		slices.Max(g), slices.Max(l), median(h)>>10, median(i)>>10)
+	return fmt.Sprintf("at least %d goroutines in the first third, %d in the last; %d KiB held in the first third, %d in the last",
+		slices.Min(g), slices.Min(l), median(h)>>10, median(i)>>10)
 }
 
 func median(all []int) int {
