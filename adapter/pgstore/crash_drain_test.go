@@ -272,8 +272,10 @@ func TestCrashDrain(t *testing.T) {
 // TestCrashDrainFindsShortLeases plants the bug that TestCrashDrain is there for.
 func TestCrashDrainFindsShortLeases(t *testing.T) {
 	times(t, "DRAIN_KILLS")
-	r := crashDrains(t, "drain careless", 20)
-	if r.overlaps+r.unordered == 0 {
-		t.Error("leases ended before the handler, and no two processes had one key at one time")
+	for range 20 { // it shows by chance: mostly in the first 20 kills, and not always
+		if r := crashDrains(t, "drain careless", 20); r.overlaps+r.unordered > 0 || t.Failed() {
+			return
+		}
 	}
+	t.Error("leases ended before the handler, and no two processes had one key at one time")
 }
