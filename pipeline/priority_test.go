@@ -43,6 +43,7 @@ func TestO5_AHigherLevelGoesFirst(t *testing.T) {
 		for _, key := range []string{"0a", "1a", "2a", "0b", "2b", "1b", "9c"} { // what is too high is at the highest
 			w.put(key, 1)
 		}
+		synctest.Wait() // until no worker is on its way with the first one
 		w.must(w.p.Resume("work"))
 		w.rest()
 		if want := []string{"2a1", "2b1", "9c1", "1a1", "1b1", "0a1", "0b1"}; !slices.Equal(*ids, want) {
@@ -62,6 +63,7 @@ func TestO5_ALowerLevelHasItsShare(t *testing.T) {
 				w.put(fmt.Sprintf("1.%d.", n), 1)
 			}
 		}
+		synctest.Wait() // until no worker is on its way with the first one
 		w.must(w.p.Resume("work"))
 		w.rest()
 		var passed [3]int
@@ -118,6 +120,7 @@ func TestO4_AParkedEventOfAHigherLevelHoldsUpNobody(t *testing.T) {
 		for _, key := range []string{"0a", "0b", "0c", "0d", "2a"} {
 			w.put(key, 1)
 		}
+		synctest.Wait() // until no worker is on its way with the first one
 		w.must(w.p.Resume("work"))
 		w.rest()
 		if want := []string{"2a1", "0a1", "0b1", "0c1", "2a1", "0d1"}; !slices.Equal(*ids, want) {
@@ -136,6 +139,7 @@ func TestLevelsOfBatchesAndOwnKeys(t *testing.T) {
 		for _, key := range []string{"0a", "0b", "0c", "0d", "2a", "2b", "2c", "2d"} {
 			w.put(key, 1)
 		}
+		synctest.Wait() // until no worker is on its way with the first one
 		w.must(w.p.Resume("work"))
 		w.rest()
 		if len(b.calls) != 2 || slices.ContainsFunc(b.calls[0], func(id string) bool { return id[0] != '2' }) {
