@@ -96,6 +96,10 @@ mutants: ## break the code in many small ways, one at a time, and print which te
 crash: ## run every crash test, with KILLS, POINTS, DRAIN_KILLS, SERVER_KILLS and EFFECT_KILLS, and print what they did
 	@scripts/crash $(KILLS) $(POINTS) $(DRAIN_KILLS) $(SERVER_KILLS) $(EFFECT_KILLS)
 
+.PHONY: goals
+goals: ## measure every scenario of bench for a moment; fail on a lost promise of no allocation, and on what is twice as bad as its goal
+	go run ./bench -quick
+
 .PHONY: bench
 bench: ## run every benchmark
 	go test -run '^$$' -bench . -benchmem work
@@ -133,6 +137,10 @@ examples: ## run every example program
 tidy: ## go mod tidy in every module
 	@for m in $(MODULES); do echo "go mod tidy: $$(basename "$$m")"; (cd "$$m" && go mod tidy); done
 
+.PHONY: tidied
+tidied: ## fail where go mod tidy would change something
+	@for m in $(MODULES); do (cd "$$m" && GOWORK=off go mod tidy -diff) || exit 1; done
+
 .PHONY: services
 services: ## start the local services that the tests talk to, where they are down
 	@scripts/services
@@ -141,12 +149,14 @@ services: ## start the local services that the tests talk to, where they are dow
 ci: ## everything that must hold before a change lands
 	$(MAKE) fmt
 	$(MAKE) vet
+	$(MAKE) tidied
 	$(MAKE) lint
 	$(MAKE) floors
 	$(MAKE) race
 	$(MAKE) model
 	$(MAKE) endure
 	$(MAKE) examples
+	$(MAKE) goals
 	$(MAKE) fuzz FUZZTIME=5s
 	$(MAKE) crash
 

@@ -42,7 +42,7 @@ func p2(c *config) (*report, error) {
 			figureOf("with Idempotent", atMost(5), all[0], all[2]),
 		},
 		peers: peersOf(all[3:]),
-		notes: []string{"The idempotency store is at its bound all the time: for each identity that comes in it forgets one."},
+		notes: []string{"The idempotency store is at its bound all the time: for each identity that comes in it forgets one. It is the stage's own, and has one shard."},
 	}, nil
 }
 

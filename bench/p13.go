@@ -58,6 +58,9 @@ func p13(c *config) (*report, error) {
 	return r, nil
 }
 
+// drainSlack is what a quick run lets pass of a drain, which is known to miss its goal: docs/decisions/0006 has the reason.
+const drainSlack = 6
+
 func (o postOffice) measure(c *config) ([]figure, error) {
 	own, err := o.store()
 	if err != nil {
@@ -76,7 +79,9 @@ func (o postOffice) measure(c *config) ([]figure, error) {
 	if err = errors.Join(err, own.close(), base.close()); err != nil {
 		return nil, err
 	}
-	return []figure{put.figure(o.name+": put", n), drain.figure(o.name+": drain", n)}, nil
+	drained := drain.figure(o.name+": drain", n)
+	drained.goal.slack = drainSlack
+	return []figure{put.figure(o.name+": put", n), drained}, nil
 }
 
 // compared is the times of two sides, in turn.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // report is what a scenario found.
@@ -45,7 +46,7 @@ type peer struct {
 type goal struct {
 	limit float64
 	kind  goalKind
-	// slack is what a quick run may be off by, where twice a limit of 0 is still 0.
+	// slack is what a quick run lets pass at least, where twice the limit says too little.
 	slack float64
 }
 
@@ -121,6 +122,16 @@ func (f *figure) verdict() string {
 	default:
 		return "missed"
 	}
+}
+
+// lost is what a quick run is to fail for.
+func (r *report) lost() (lost []string) {
+	for i := range r.figures {
+		if f := &r.figures[i]; f.lost() {
+			lost = append(lost, strings.TrimSpace(fmt.Sprintf("%s %s: %s, goal %v, %s allocs", r.id, f.what, short(f.ratio), f.goal, short(f.allocs))))
+		}
+	}
+	return lost
 }
 
 // figureOf makes a figure of a side's rounds.

@@ -108,7 +108,7 @@ const remembered = 1 << 16
 func idempotentChain() []stage.Middleware {
 	return middleware.Standard(middleware.StandardConfig{
 		Letters:     deadletter.NewMemory(),
-		Idempotency: idempotency.NewMemory(idempotency.MemoryConfig{Capacity: remembered}),
+		Idempotency: idempotency.NewMemory(idempotency.MemoryConfig{Capacity: remembered, Shards: 1}), // one stage has it alone
 	})
 }
 

@@ -139,6 +139,22 @@ func TestX1_LimitAndRate(t *testing.T) {
 	})
 }
 
+// TestX1_ARateOfAlmostNothingIsSlow: one letter in three hundred years is more than a duration can say.
+func TestX1_ARateOfAlmostNothingIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := deadletter.NewMemory()
+		put(t, s, "ann/1", "bob/2", "cid/3")
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		target := failing(s)
+		r, err := deadletter.Drain(ctx, s, target, deadletter.DrainOptions{Rate: 1e-10})
+		if !errors.Is(err, context.DeadlineExceeded) || r.Succeeded != 1 {
+			t.Errorf("Drain for a day = %v, %v, want one redriven", r, err)
+		}
+		wantHandled(t, target, "ann/1")
+	})
+}
+
 func TestX2_AFailureStopsOnlyItsSequence(t *testing.T) {
 	s := deadletter.NewMemory()
 	put(t, s, "ann/1", "bob/2", "ann/3", "bob/4", "ann/5")

@@ -69,7 +69,7 @@ const (
 // State is where a letter stands.
 type State string
 
-// The states. Only an Active letter holds its sequence and is redriven.
+// The states. Active and Quarantined letters hold their sequence; a Quarantined one is redriven only by its id.
 const (
 	Active      State = "active"
 	Quarantined State = "quarantined" // redriven MaxRedrives times: it holds, but only an explicit redrive by id takes it

@@ -162,6 +162,7 @@ func (m *Memory) put(l *Letter) (Receipt, error) {
 	if old != nil && (live(old.l) || !live(l)) {
 		return Receipt{ID: old.l.ID, Existed: true}, nil
 	}
+	l.ID = "" // the store's to give
 	if err := m.room(l, old); err != nil {
 		return Receipt{}, err
 	}
@@ -176,12 +177,17 @@ func (m *Memory) put(l *Letter) (Receipt, error) {
 // room returns the limit that l, in the place of old, would break.
 func (m *Memory) room(l *Letter, old *entry) error {
 	size, all, per := l.Size(), len(m.letters), 0
-	s := m.sequences[l.Sequence()]
+	var s *sequence
+	if l.Ordered { // one without an order is a sequence of its own, which its id names when it has one
+		s = m.sequences[l.Sequence()]
+	}
 	if s != nil {
 		per = len(s.line)
 	}
+	bytes := m.bytes
 	if old != nil {
 		all--
+		bytes -= old.size
 	}
 	switch {
 	case over(size-1, m.limits.MaxLetterBytes):
@@ -192,8 +198,8 @@ func (m *Memory) room(l *Letter, old *entry) error {
 		return fmt.Errorf("%w: %d letters", ErrFull, all)
 	case s == nil && l.Ordered && over(m.lanes, m.limits.MaxSequences):
 		return fmt.Errorf("%w: %d sequences", ErrFull, m.lanes)
-	case over(m.bytes+size-1, m.limits.MaxBytes):
-		return fmt.Errorf("%w: %d bytes", ErrFull, m.bytes)
+	case over(bytes+size-1, m.limits.MaxBytes):
+		return fmt.Errorf("%w: %d bytes", ErrFull, bytes)
 	}
 	return nil
 }

@@ -42,6 +42,20 @@ func TestD6_EveryLimitRefusesLoudlyAndCountsNothing(t *testing.T) {
 	}
 }
 
+func TestD6_ALetterThatIsReplacedMakesRoomForItself(t *testing.T) {
+	l := numbered("ann", 1)
+	s := deadletter.NewMemory(deadletter.MemoryConfig{MaxBytes: l.Size() * 3 / 2})
+	for range 3 {
+		r, err := s.Put(t.Context(), l)
+		if err != nil {
+			t.Fatalf("Put = %v", err)
+		}
+		if n, err := s.Discard(t.Context(), []string{r.ID}, deadletter.Note{}); n != 1 || err != nil {
+			t.Fatalf("Discard = %d, %v", n, err)
+		}
+	}
+}
+
 func TestD6_ANegativeLimitIsNone(t *testing.T) {
 	s := deadletter.NewMemory(deadletter.MemoryConfig{MaxLetters: -1, MaxPerSequence: -1, MaxLetterBytes: -1, MaxBytes: -1})
 	for i := range 30_000 {

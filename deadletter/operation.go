@@ -55,9 +55,9 @@ const (
 // Open reports whether o has not ended.
 func (o Operation) Open() bool { return o.State == OperationRequested || o.State == OperationRunning }
 
-// Gone is how many of the selected letters are accounted for by nobody: while o is open those that are
-// left, and once it has ended those that others redrove, discarded or purged meanwhile, or that were being
-// redriven by another drain.
+// Gone is how many of the selected letters are accounted for by nobody: while o is open, and when it was cancelled,
+// those that are left, and once it is finished those that others redrove, discarded or purged meanwhile, or that were
+// being redriven by another drain.
 func (o Operation) Gone() int {
 	return max(0, o.Selected-o.Succeeded-o.Failed-o.Blocked-o.Untouched)
 }
@@ -87,7 +87,7 @@ type Operations interface {
 	// Operations yields the operations, the newest first, as they stood when they were read. It holds
 	// no lock while it yields. An error ends it.
 	Operations(ctx context.Context) iter.Seq2[Operation, error]
-	// Failures yields the letters that failed, in the order in which they first did. Of an unknown
+	// OperationFailures yields the letters that failed, in the order in which they first did. Of an unknown
 	// operation there are none. An error ends it.
 	OperationFailures(ctx context.Context, id string) iter.Seq2[LetterFailure, error]
 	// TakeOperation leases the oldest open operation that no lease covers, owner's own included, and

@@ -20,10 +20,13 @@ type pace struct {
 	denied bool // somebody asked for a turn beyond the limit
 }
 
+// longest is the pause of a rate that is almost none.
+const longest = 100 * 365 * 24 * time.Hour
+
 func newPace(limit int, rate float64) *pace {
 	p := &pace{limit: limit}
 	if rate > 0 {
-		p.every = time.Duration(float64(time.Second) / rate)
+		p.every = time.Duration(min(float64(time.Second)/rate, float64(longest)))
 	}
 	return p
 }

@@ -98,7 +98,9 @@ func (r *Redriver) Run(ctx context.Context) error {
 		if err == nil {
 			all.Go(func() {
 				defer func() { <-free }()
-				_, _ = r.do(ctx, c, o) // Ended and the log say it
+				if _, err := r.do(ctx, c, o); err != nil { // Ended and the log say it
+					pause(ctx, c.Interval) // given back: it may be the next again
+				}
 			})
 			continue
 		}
@@ -134,7 +136,8 @@ func (r *Redriver) Once(ctx context.Context) (done []Operation, err error) {
 
 // Perform records an operation and does it at once, whatever its stages are. It returns the operation as it
 // stands when it has ended, or was given back because ctx ended, the target stopped or the store failed;
-// the error says which.
+// the error says which. What was given back is taken up like any other, but over several stages only by a Redriver
+// that does those of any stage; RequestRedrive leaves one for each.
 func (r *Redriver) Perform(ctx context.Context, o Operation) (Operation, error) {
 	c := r.config.filled(r.target)
 	o = o.asked(time.Now())
@@ -142,8 +145,11 @@ func (r *Redriver) Perform(ctx context.Context, o Operation) (Operation, error) 
 	if err != nil {
 		return o, err
 	}
-	for _, n := range stages {
+	for stage, n := range stages {
 		o.Selected += n
+		if len(stages) == 1 {
+			o.Filter.Stage = stage // without one nobody could take it up
+		}
 	}
 	o, err = r.store.AddOperation(ctx, o, c.unique(), c.Lease)
 	if err != nil {

@@ -14,7 +14,8 @@ var ErrCancelled = errors.New("deadletter: the operation was cancelled, or anoth
 // do drains an operation that was taken, and ends it or gives it back.
 func (r *Redriver) do(ctx context.Context, c RedriverConfig, o Operation) (Operation, error) {
 	own, cancel := context.WithCancelCause(ctx)
-	stop := r.renew(own, c, o, cancel)
+	stop := sync.OnceFunc(r.renew(own, c, o, cancel))
+	defer stop() // Progress may panic
 	err := r.drain(own, c, &o)
 	stop()
 	cancel(nil)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,6 +237,115 @@ func TestX10_AShutdownGivesTheOperationBack(t *testing.T) {
 			t.Errorf("starts %d, %s", done[0].Starts, done[0].Stopped)
 		}
 	})
+}
+
+// TestX10_WhatIsGivenBackIsTakenAgainAfterTheInterval: there are more operations than are done at once, of a target
+// that is stopping.
+func TestX10_WhatIsGivenBackIsTakenAgainAfterTheInterval(t *testing.T) {
+	var tries atomic.Int64
+	interrupted := func(ctx context.Context, _ deadletter.Letter) error {
+		if tries.Add(1) > 1000 { // without a pause the minute would never be over
+			<-ctx.Done()
+		}
+		return deadletter.ErrInterrupted
+	}
+	config := deadletter.RedriverConfig{Interval: 5 * time.Second, Operations: 2}
+	redriving(t, interrupted, config, func(t *testing.T, s *deadletter.Memory, stop func()) {
+		var all []deadletter.Operation
+		for _, key := range []string{"a", "b", "c", "d", "e", "f"} {
+			put(t, s, key+"/"+key)
+			all = append(all, request(t, s, deadletter.Operation{Filter: deadletter.Filter{Key: &key}}))
+		}
+		time.Sleep(time.Minute)
+		stop()
+		starts := 0
+		for _, o := range all {
+			starts += stored(t, s, o.ID).Starts
+		}
+		if starts < 2 || starts > 2*(60/5+1) {
+			t.Errorf("taken %d times in a minute, two at once, want that the interval of 5 s is kept", starts)
+		}
+	})
+}
+
+// TestX10_WhatPerformLeavesOfOneStageIsTakenUp: an operation that names no stage is for nobody who names those that he
+// has.
+func TestX10_WhatPerformLeavesOfOneStageIsTakenUp(t *testing.T) {
+	s := deadletter.NewMemory()
+	put(t, s, "a/a1", "b/b1", "c/c1")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	redriver := func(handle func(context.Context, deadletter.Letter) error) *deadletter.Redriver {
+		return deadletter.NewRedriver(s, staged{deadlettertest.NewTarget(s, 0, handle), []string{"charge"}}, deadletter.RedriverConfig{Logger: quiet})
+	}
+	o, err := redriver(func(_ context.Context, l deadletter.Letter) error {
+		if l.EventID == "b1" {
+			cancel()
+			return deadletter.ErrInterrupted
+		}
+		return nil
+	}).Perform(ctx, deadletter.Operation{Who: "me"})
+	if err == nil || !stored(t, s, o.ID).Open() {
+		t.Fatalf("Perform = %+v, %v, want it given back", o, err)
+	}
+	if done, err := redriver(unless()).Once(t.Context()); err != nil || len(done) != 1 || done[0].ID != o.ID {
+		t.Fatalf("Once = %+v, %v, want the operation taken up", done, err)
+	}
+	wantOperation(t, stored(t, s, o.ID), deadletter.OperationFinished, 3, 3, 0, 0, 0)
+}
+
+// TestX10_AProgressThatPanicsKeepsNoLease: nobody is at work, so nobody renews, and another takes the operation up.
+func TestX10_AProgressThatPanicsKeepsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := deadletter.NewMemory()
+		put(t, s, "a/a1", "b/b1")
+		target := deadlettertest.NewTarget(s, 0, unless())
+		func() {
+			defer func() {
+				if p := recover(); p != "progress" {
+					t.Errorf("recovered %v", p)
+				}
+			}()
+			config := deadletter.RedriverConfig{Logger: quiet, Progress: func(deadletter.Operation, deadletter.Progress) { panic("progress") }}
+			_, _ = deadletter.NewRedriver(s, target, config).Perform(t.Context(), deadletter.Operation{})
+			t.Error("Perform returned")
+		}()
+		time.Sleep(time.Minute)
+		done, err := deadletter.NewRedriver(s, target, deadletter.RedriverConfig{Logger: quiet}).Once(t.Context())
+		if err != nil || len(done) != 1 || done[0].State != deadletter.OperationFinished {
+			t.Errorf("Once = %+v, %v, want the operation taken up", done, err)
+		}
+	})
+}
+
+// TestX1_ARequestSharesItsLimitAndRateOverStages: there is an operation for each stage, and they are done at once.
+func TestX1_ARequestSharesItsLimitAndRateOverStages(t *testing.T) {
+	s := deadletter.NewMemory()
+	put(t, s, "a/1", "b/2", "c/3")
+	for _, id := range []string{"4", "5", "6", "7", "8", "9"} {
+		if _, err := s.Put(t.Context(), &deadletter.Letter{Stage: "ship", EventID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		limit int
+		want  []deadletter.Operation // by stage: charge, ship
+	}{
+		"no limit":             {0, []deadletter.Operation{{Rate: 3}, {Rate: 6}}},
+		"enough for the first": {3, []deadletter.Operation{{Limit: 3, Rate: 3}}},
+		"less than the first":  {2, []deadletter.Operation{{Limit: 2, Rate: 3}}},
+		"some of the second":   {5, []deadletter.Operation{{Limit: 3, Rate: 3}, {Limit: 2, Rate: 6}}},
+		"more than there are":  {50, []deadletter.Operation{{Limit: 3, Rate: 3}, {Limit: 6, Rate: 6}}},
+	} {
+		all, err := deadletter.RequestRedrive(t.Context(), s, deadletter.Operation{Limit: c.limit, Rate: 9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := func(got, want deadletter.Operation) bool { return got.Limit == want.Limit && got.Rate == want.Rate }
+		if !slices.EqualFunc(all, c.want, same) {
+			t.Errorf("%s: %+v, want the limits and rates of %+v", name, all, c.want)
+		}
+	}
 }
 
 func TestX10_ATargetThatRecordsNothingIsListed(t *testing.T) {

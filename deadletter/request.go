@@ -11,21 +11,33 @@ import (
 // RequestRedrive leaves operations in store, for a Redriver of this or another process to do. What o asks
 // for fixes the selection now: letters that match and are not older than Filter.Before says, or than this
 // moment. There is an operation for each stage that has such letters, so that a program takes those that it
-// has the stage for; none when nothing matches. It counts by the store's Groups.
+// has the stage for; none when nothing matches. They share o's Limit, in the order of their names, and its Rate, by
+// their letters. It counts by the store's Groups.
 func RequestRedrive(ctx context.Context, store RedriveStore, o Operation) ([]Operation, error) {
 	o = o.asked(time.Now())
 	stages, err := countStages(ctx, store, o.Filter)
 	if err != nil {
 		return nil, fmt.Errorf("deadletter: request: %w", err)
 	}
+	total := 0
+	for _, n := range stages {
+		total += n
+	}
 	var all []Operation
+	left, rate := o.Limit, o.Rate
 	for _, stage := range slices.Sorted(maps.Keys(stages)) {
 		o.Filter.Stage, o.Selected = stage, stages[stage]
+		o.Limit, o.Rate = min(left, o.Selected), rate*float64(o.Selected)/float64(total)
 		added, err := store.AddOperation(ctx, o, "", 0)
 		if err != nil {
 			return all, fmt.Errorf("deadletter: request: %w", err)
 		}
 		all = append(all, added)
+		if left > 0 {
+			if left -= o.Limit; left == 0 {
+				break
+			}
+		}
 	}
 	return all, nil
 }

@@ -32,6 +32,19 @@ func TestMetaCarryDoesNotReplaceItsOwnHeaders(t *testing.T) {
 	}
 }
 
+// TestAtATimeThatCannotBeWrittenPutsOffForLong: a year of five digits cannot be read back, and what is not read is due
+// at once.
+func TestAtATimeThatCannotBeWrittenPutsOffForLong(t *testing.T) {
+	for _, far := range []time.Time{
+		time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("x", -7200)), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(1<<40, 0),
+	} {
+		m := describe(t, event.At(far))
+		if due, ok := m.NotBefore(); !ok || due.Year() != 9999 {
+			t.Errorf("NotBefore of %v = %v, %v, want the end of 9999", far, due, ok)
+		}
+	}
+}
+
 func TestNotBeforeIsWhatAtAndAfterSay(t *testing.T) {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 6, time.FixedZone("x", 3600))
 	m := describe(t, event.At(at))

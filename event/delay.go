@@ -14,14 +14,22 @@ const (
 // against each stage's capacity while it waits, and is lost with the process like any event in memory. A
 // t in the past changes nothing.
 func At(t time.Time) PublishOption {
-	return WithHeader(HeaderNotBefore, t.UTC().Format(time.RFC3339Nano))
+	return WithHeader(HeaderNotBefore, notBefore(t))
 }
 
 // After is At, d from now.
 func After(d time.Duration) PublishOption {
 	return publishOption(func(m *Meta) {
-		m.setHeader(HeaderNotBefore, time.Now().Add(d).UTC().Format(time.RFC3339Nano))
+		m.setHeader(HeaderNotBefore, notBefore(time.Now().Add(d)))
 	})
+}
+
+// notBefore is the header's text. A year of more than four digits cannot be read back.
+func notBefore(t time.Time) string {
+	if last := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC); t.After(last) {
+		t = last
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // Unordered takes the event out of its key's order: it waits for no other event of its key, none waits for

@@ -31,7 +31,8 @@ type Incoming[T any] struct {
 	// Err says why the event could not be decoded. Its handlers are not called: each stage settles
 	// it as a permanent failure, which dead-letters it with Raw as its payload.
 	Err error
-	// Raw is the event as it arrived, for Err.
+	// Raw is the event as it arrived, for Err. An event that has it, and no key or identity where its topic
+	// needs one, or too long a text or payload, is not refused but settled as if that were its Err.
 	Raw []byte
 }
 

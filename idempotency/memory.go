@@ -14,16 +14,19 @@ const (
 	DefaultRetention = 24 * time.Hour
 )
 
+// longest is as good as for ever, and twice it can be added to any time that has passed.
+const longest = 100 * 365 * 24 * time.Hour
+
 // MemoryConfig sizes a Memory. The zero value is fit for production.
 type MemoryConfig struct {
-	// Capacity bounds the keys remembered; about 170 bytes each beside their text, allocated as
+	// Capacity bounds the keys remembered; about 80 to 120 bytes each beside their text, allocated as
 	// they come. Beyond it the oldest completed key is forgotten before its time, which
 	// MemoryStats counts. Default 1,048,576.
 	Capacity int
 	// Retention is the window: how long after its Confirm a key is a duplicate. Default 24 hours.
 	Retention time.Duration
 	// Shards is how many locks share the keys, rounded up to a power of two. The default follows
-	// the processors; a small capacity uses fewer, since each shard has its part of it.
+	// the processors and the capacity; a small capacity uses fewer, since each shard has its part of it.
 	Shards int
 }
 
@@ -37,7 +40,7 @@ type MemoryConfig struct {
 // A key keeps the text of its identity alive; cut identities out of large buffers with strings.Clone.
 type Memory struct {
 	seed      maphash.Seed
-	born      time.Time
+	clock     clock
 	retention time.Duration
 	shards    []shard
 }
@@ -50,7 +53,7 @@ func NewMemory(config ...MemoryConfig) *Memory {
 	}
 	c = c.withDefaults()
 	m := &Memory{
-		seed: maphash.MakeSeed(), born: time.Now(), retention: c.Retention,
+		seed: maphash.MakeSeed(), clock: clock{born: time.Now()}, retention: c.Retention,
 		shards: make([]shard, c.Shards),
 	}
 	limit := (c.Capacity + c.Shards - 1) / c.Shards
@@ -60,9 +63,15 @@ func NewMemory(config ...MemoryConfig) *Memory {
 	return m
 }
 
-// minShardKeys keeps shards large enough that keys spread over them evenly: a shard that happens to
-// get more than its part forgets early while others have room.
-const minShardKeys = 4096
+const (
+	// minShardKeys keeps shards large enough that keys spread over them evenly: a shard that happens to
+	// get more than its part forgets early while others have room.
+	minShardKeys = 4096
+	// usualShardKeys keeps shards small enough that to double one takes about a millisecond, and that the stages
+	// that share a Memory seldom meet. A Memory of one stage costs less with a single shard: it goes through its
+	// slots in turn then, which the processor foresees.
+	usualShardKeys = 1 << 14
+)
 
 func (c MemoryConfig) withDefaults() MemoryConfig {
 	if c.Capacity <= 0 {
@@ -71,8 +80,9 @@ func (c MemoryConfig) withDefaults() MemoryConfig {
 	if c.Retention <= 0 {
 		c.Retention = DefaultRetention
 	}
+	c.Retention = min(c.Retention, longest)
 	if c.Shards <= 0 {
-		c.Shards = min(8*runtime.GOMAXPROCS(0), c.Capacity/minShardKeys)
+		c.Shards = min(max(runtime.GOMAXPROCS(0)/2, c.Capacity/usualShardKeys), c.Capacity/minShardKeys)
 	}
 	c.Shards = max(c.Shards, 1, c.Capacity/maxShardKeys+1)
 	c.Shards = 1 << bits.Len(uint(min(c.Shards, c.Capacity)-1))
@@ -80,34 +90,44 @@ func (c MemoryConfig) withDefaults() MemoryConfig {
 }
 
 // Claim asks to run a key.
-func (m *Memory) Claim(_ context.Context, r Request) (Claim, error) {
-	h, now := m.hash(r.Key), time.Since(m.born)
+func (m *Memory) Claim(_ context.Context, r Request) (c Claim, _ error) {
+	m.ClaimAt(&r, &c)
+	return c, nil
+}
+
+// ClaimAt is Claim without a copy of either. It overwrites all of c.
+func (m *Memory) ClaimAt(r *Request, c *Claim) {
+	h := m.hash(r.Key)
 	s := &m.shards[m.place(h)]
 	s.mu.Lock()
-	c, until := s.claim(&r, uint32(h>>32), now, m.retention)
+	c.State, c.Token, c.Until, c.Digest = Claimed, 0, time.Time{}, 0
+	until := s.claim(r, c, uint32(h>>32), m.clock.read(&s.rush), m.retention)
 	s.mu.Unlock()
-	c.shard = m.place(h) + 1
+	c.Key.Stage, c.Key.ID, c.shard = r.Key.Stage, r.Key.ID, m.place(h)+1
 	if c.State == Busy {
-		c.Until = m.born.Add(until)
+		c.Until = m.clock.born.Add(until)
 	}
-	return c, nil
 }
 
 // Renew makes the lease run anew from now.
 func (m *Memory) Renew(_ context.Context, c Claim, lease time.Duration) error {
-	s, now := m.shardOf(&c), time.Since(m.born)
+	s := m.shardOf(&c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.renew(c.Token, now+lease)
+	return s.renew(c.Token, m.clock.read(&s.rush)+min(lease, longest))
 }
 
 // Confirm records that the holder completed the key. Confirming twice is no error. A key that was
 // forgotten meanwhile is lost.
-func (m *Memory) Confirm(_ context.Context, c Claim) error {
-	s, now := m.shardOf(&c), time.Since(m.born)
+func (m *Memory) Confirm(_ context.Context, c Claim) error { return m.ConfirmAt(&c) }
+
+// ConfirmAt is Confirm without a copy of the claim.
+func (m *Memory) ConfirmAt(c *Claim) error {
+	s := m.shardOf(c)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.confirm(c.Token, now+m.retention)
+	err := s.confirm(c.Token, m.clock.read(&s.rush)+m.retention)
+	s.mu.Unlock()
+	return err
 }
 
 // Release gives the key back. A key that is done stays done.

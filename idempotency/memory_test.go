@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -167,6 +168,35 @@ func TestMemoryRenumbersItsSlotsWhenItShrinks(t *testing.T) {
 	})
 }
 
+// TestI1_ForEverIsNotOver: the longest durations there are do not overflow into the past.
+func TestI1_ForEverIsNotOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const forever = time.Duration(math.MaxInt64)
+		m := idempotency.NewMemory(idempotency.MemoryConfig{Retention: forever})
+		time.Sleep(time.Second)
+		want := func(when string, holder uint64, want idempotency.State) idempotency.Claim {
+			t.Helper()
+			c, _ := m.Claim(ctx, idempotency.Request{Key: key(1), Lease: forever, Holder: holder})
+			if c.State != want {
+				t.Errorf("%s: state %d, want %d", when, c.State, want)
+			}
+			return c
+		}
+		mine := want("at first", 1, idempotency.Claimed)
+		want("claimed for ever", 2, idempotency.Busy)
+		want("claimed again by its holder", 1, idempotency.Claimed)
+		want("extended for ever", 2, idempotency.Busy)
+		if err := m.Renew(ctx, mine, forever); err != nil {
+			t.Errorf("Renew = %v", err)
+		}
+		want("renewed for ever", 2, idempotency.Busy)
+		if err := m.Confirm(ctx, mine); err != nil {
+			t.Errorf("Confirm = %v", err)
+		}
+		want("remembered for ever", 2, idempotency.Done)
+	})
+}
+
 func TestI1_ConcurrentHoldersNeverOverlap(t *testing.T) {
 	m := idempotency.NewMemory(idempotency.MemoryConfig{Shards: 4})
 	var group sync.WaitGroup
@@ -205,7 +235,8 @@ type model struct {
 
 func TestMemoryFollowsItsModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		ops := rapid.SliceOfN(rapid.IntRange(0, 1<<16), 1, 300).Draw(rt, "ops")
+		n := rapid.SampledFrom([]int{5, 30, 100, 300}).Draw(rt, "length") // a free choice would be near 1
+		ops := rapid.SliceOfN(rapid.IntRange(0, 1<<16), n, n).Draw(rt, "ops")
 		var fault string
 		synctest.Test(t, func(*testing.T) { fault = follow(ops) })
 		if fault != "" {

@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,26 +13,30 @@ import (
 type shard struct {
 	mu              sync.Mutex // guards all below; held for no call out and no wait
 	slots           []slot     // 0 and 1 are the lists' ends
+	marks           []mark     // of the slots, from the first request on that has one
 	table           table
 	free            uint32 // first of the chain of unused slots; 0 means none
 	keys, inFlight  int
 	limit           int
 	claims          uint64 // made so far: the high part of tokens
+	rush            rush
 	evicted         uint64
 	evictedInFlight uint64
 	_               [64]byte // neighbours' locks on other cache lines
 }
 
+// slot is a key. It fills a cache line: a store of many keys costs what it costs to fetch one.
 type slot struct {
 	key        Key
 	token      uint64
-	holder     uint64
-	digest     uint64
 	until      time.Duration // since the Memory was made: end of the lease, or of the retention
 	tag        uint32        // high half of the key's hash; the low one chose the shard
 	next, prev uint32
 	done       bool
 }
+
+// mark is what only some requests have.
+type mark struct{ holder, digest uint64 }
 
 const (
 	doneList    = 0
@@ -50,36 +55,35 @@ func (s *shard) init(limit int) {
 
 // reset empties the slots and makes room for n of them.
 func (s *shard) reset(n int) {
-	s.slots = make([]slot, firstSlot, n)
+	s.slots, s.marks = make([]slot, firstSlot, n), nil
 	s.slots[doneList].next, s.slots[doneList].prev = doneList, doneList
 	s.slots[claimedList].next, s.slots[claimedList].prev = claimedList, claimedList
 	s.table.reset(n)
 	s.free = 0
 }
 
-// claim answers a request, and says until when a busy key's lease runs.
-func (s *shard) claim(r *Request, tag uint32, now, retention time.Duration) (Claim, time.Duration) {
+// claim answers a request in c, but for its key, and returns until when a busy key's lease runs.
+func (s *shard) claim(r *Request, c *Claim, tag uint32, now, retention time.Duration) (until time.Duration) {
 	s.sweep(now, retention)
-	c := Claim{Key: r.Key, State: Claimed}
 	if i, ok := s.find(r.Key, tag); ok {
 		e := &s.slots[i]
 		switch {
 		case e.until <= now:
 			s.drop(i)
 		case e.done:
-			c.State, c.Digest = Done, e.digest
-			return c, 0
-		case r.Holder != 0 && e.holder == r.Holder:
+			c.State, c.Digest = Done, s.mark(i).digest
+			return 0
+		case r.Holder != 0 && s.mark(i).holder == r.Holder:
 			c.Token = e.token
-			s.extend(i, now+r.Lease)
-			return c, 0
+			s.extend(i, now+min(r.Lease, longest))
+			return 0
 		default:
-			c.State, c.Digest = Busy, e.digest
-			return c, e.until
+			c.State, c.Digest = Busy, s.mark(i).digest
+			return e.until
 		}
 	}
-	c.Token = s.add(r, tag, now+r.Lease)
-	return c, 0
+	c.Token = s.add(r, tag, now+min(r.Lease, longest))
+	return 0
 }
 
 func (s *shard) renew(token uint64, until time.Duration) error {
@@ -135,12 +139,32 @@ func (s *shard) add(r *Request, tag uint32, until time.Duration) uint64 {
 	i := s.take()
 	s.claims++
 	token := s.claims<<slotBits | uint64(i)
-	s.slots[i] = slot{key: r.Key, tag: tag, token: token, holder: r.Holder, digest: r.Digest, until: until}
+	e := &s.slots[i] // field by field: a literal would be made elsewhere, and its copy wait for all that was written before
+	e.key.Stage, e.key.ID = r.Key.Stage, r.Key.ID
+	e.tag, e.token, e.until, e.done = tag, token, until, false
+	s.setMark(i, mark{r.Holder, r.Digest})
 	s.link(claimedList, i)
 	s.table.insert(tag, i)
 	s.keys++
 	s.inFlight++
 	return token
+}
+
+func (s *shard) mark(i uint32) mark {
+	if int(i) < len(s.marks) {
+		return s.marks[i]
+	}
+	return mark{}
+}
+
+func (s *shard) setMark(i uint32, m mark) {
+	if s.marks == nil && m == (mark{}) {
+		return
+	}
+	if int(i) >= len(s.marks) {
+		s.marks = append(s.marks, make([]mark, cap(s.slots)-len(s.marks))...)
+	}
+	s.marks[i] = m
 }
 
 // maxSweep bounds what one call forgets, and so how long it may take.
@@ -167,11 +191,14 @@ func (s *shard) sweep(now, retention time.Duration) {
 // shrink moves the keys to fewer slots. It renumbers them, so it must wait for a moment without
 // claims, whose tokens carry their slot.
 func (s *shard) shrink() {
-	old := s.slots
+	old, marks := s.slots, s.marks
 	s.reset(max(2*s.keys, minSlots))
 	for i := old[doneList].next; i != doneList; i = old[i].next {
 		n := s.take()
 		s.slots[n] = old[i]
+		if int(i) < len(marks) {
+			s.setMark(n, marks[i])
+		}
 		s.link(doneList, n)
 		s.table.insert(old[i].tag, n)
 	}
@@ -195,7 +222,9 @@ func (s *shard) drop(i uint32) {
 	if !s.slots[i].done {
 		s.inFlight--
 	}
-	s.slots[i] = slot{next: s.free}
+	e := &s.slots[i]
+	e.key.Stage, e.key.ID = "", ""
+	e.token, e.next = 0, s.free
 	s.free = i
 }
 
@@ -212,9 +241,10 @@ func (s *shard) take() uint32 {
 	return uint32(len(s.slots) - 1)
 }
 
-// grow doubles the table and enters every key again.
+// grow doubles the table, enters every key again, and makes room for as many slots.
 func (s *shard) grow() {
 	s.table.reset(2 * len(s.slots))
+	s.slots = slices.Grow(s.slots, min(s.table.room(), s.limit+firstSlot)-len(s.slots))
 	for _, list := range [...]uint32{doneList, claimedList} {
 		for i := s.slots[list].next; i != list; i = s.slots[i].next {
 			s.table.insert(s.slots[i].tag, i)

@@ -91,6 +91,8 @@ func TestWrongSettingsAreAFaultThatNamesThem(t *testing.T) {
 		"Timeout(-1s)":         middleware.Timeout(-time.Second),
 		"Idempotent(nil)":      middleware.Idempotent(nil),
 		"Lease(0s)":            middleware.Idempotent(memory, middleware.Lease(0)),
+		"Lease(2ns)":           middleware.Idempotent(memory, middleware.Lease(2)),
+		"Lease(999.999µs)":     middleware.Idempotent(memory, middleware.Lease(time.Millisecond-1)),
 		"Idempotent: a nil":    middleware.Idempotent(memory, nil),
 		"DeadLetter(nil)":      middleware.DeadLetter(nil),
 		"WithPolicy(\"\")":     middleware.DeadLetter(letters, middleware.WithPolicy("")),
@@ -102,6 +104,27 @@ func TestWrongSettingsAreAFaultThatNamesThem(t *testing.T) {
 		if m.Fault == nil || !strings.Contains(m.Fault.Error(), want) || !strings.HasPrefix(m.Fault.Error(), "middleware: ") {
 			t.Errorf("%s: the fault is %v", want, m.Fault)
 		}
+	}
+}
+
+// TestL1_WhatWouldWaitForItselfIsRefused: the inner one would find the identity claimed, or the room taken, by the
+// outer one for ever.
+func TestL1_WhatWouldWaitForItselfIsRefused(t *testing.T) {
+	memory, throttle := idempotency.NewMemory(), middleware.Throttle(1)
+	check := func(outer, own stage.Middleware) []error {
+		handle := func(context.Context, event.Event[order]) error { return nil }
+		return stage.Handle(event.NewTopic[order]("orders"), "charge", handle, stage.Use(own)).Check([]stage.Middleware{outer})
+	}
+	for name, faults := range map[string][]error{
+		"idempotent": check(middleware.Idempotent(memory), middleware.Idempotent(memory)),
+		"throttle":   check(throttle, throttle),
+	} {
+		if len(faults) != 1 || !strings.Contains(faults[0].Error(), "charge: middleware "+name+" stands twice in the chain") {
+			t.Errorf("%s twice: %v, want one fault that names it", name, faults)
+		}
+	}
+	if faults := check(middleware.Throttle(1), throttle); len(faults) != 0 {
+		t.Errorf("two throttles: %v, want none", faults)
 	}
 }
 
@@ -122,6 +145,9 @@ func TestRightSettingsAreNoFault(t *testing.T) {
 		if m := middleware.Retry(p); m.Fault != nil {
 			t.Errorf("%+v: %v", p, m.Fault)
 		}
+	}
+	if m := middleware.Idempotent(idempotency.NewMemory(), middleware.Lease(time.Millisecond)); m.Fault != nil {
+		t.Errorf("a lease of a millisecond: %v", m.Fault)
 	}
 }
 

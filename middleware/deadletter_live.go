@@ -69,6 +69,8 @@ func failed(ctx context.Context, err error) bool {
 // put stores the letter. One that the store had before we ever tried belongs to another delivery of the
 // same event.
 func (p *deadLetter) put(ctx context.Context, d *stage.Delivery, u *unsettled) error {
+	stored := p.doubts.storing(u.letter.EventID)
+	defer stored()
 	var r deadletter.Receipt
 	err := write(ctx, func(ctx context.Context) (err error) {
 		r, err = p.store.Put(ctx, &u.letter)

@@ -15,8 +15,11 @@ func (p *deadLetter) redrive(ctx context.Context, d *stage.Delivery) error {
 	if !ok {
 		return fmt.Errorf("middleware: deadletter: letter %s is redriven with a claim of type %T", d.Redrive.Letter, d.Redrive.Claim)
 	}
-	if p.doubts.has(d.ID()) {
+	switch {
+	case p.doubts.has(d.ID()):
 		return fmt.Errorf("middleware: deadletter: letter %s: %w", d.Redrive.Letter, errDoubt)
+	case p.doubts.inFlight(d.ID()):
+		return stage.Postpone(minDelay, errDoubt)
 	}
 	err := p.next(ctx, d)
 	switch k := stage.VerdictOf(err).Kind; {

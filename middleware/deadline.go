@@ -67,7 +67,7 @@ func (l *deadline) promise() string {
 }
 
 func (l *deadline) run(ctx context.Context, d *stage.Delivery, next stage.Handler) error {
-	if d.Redrive != nil {
+	if d.Redrive != nil || d.Handled() || d.InDoubt() {
 		return next(ctx, d)
 	}
 	born := d.Time

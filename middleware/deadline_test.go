@@ -2,11 +2,13 @@ package middleware_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/runnel-go/runnel/event"
+	"github.com/runnel-go/runnel/idempotency"
 	"github.com/runnel-go/runnel/middleware"
 	"github.com/runnel-go/runnel/stage"
 )
@@ -74,4 +76,45 @@ func TestDeadlineEndsARetryThatCameTooLate(t *testing.T) {
 			t.Errorf("%d calls, want 3: at 0, 25 and 50 seconds", s.calls)
 		}
 	})
+}
+
+// settleInTime is settle that lets the time pass which each verdict asks for.
+func settleInTime(t *testing.T, h stage.Handler, d *stage.Delivery) stage.Verdict {
+	t.Helper()
+	for {
+		v := stage.VerdictOf(h(t.Context(), d))
+		switch v.Kind {
+		case stage.KindRetry:
+			d.Attempt++
+		case stage.KindPostpone:
+		default:
+			return v
+		}
+		time.Sleep(v.Delay)
+	}
+}
+
+// TestI1_DeadlineLeavesAloneWhatWasHandled: an event that waits to be marked as done gets old meanwhile. It must
+// neither be dropped, so that its duplicate would be handled, nor become a letter, which would be redriven.
+func TestI1_DeadlineLeavesAloneWhatWasHandled(t *testing.T) {
+	for name, opts := range map[string][]middleware.DeadlineOption{
+		"dropping": nil, "with letters": {middleware.ExpiredToLetter()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, m, k := results(), newMemory(), newKeeper()
+				m.fail["Confirm"] = slices.Repeat([]error{errStore}, 8)
+				h := stage.Chain(s.handle, middleware.DeadLetter(k), middleware.Deadline(time.Second, opts...),
+					idempotent(m), middleware.Retry(middleware.Exponential{}))
+				for _, want := range []stage.Kind{stage.KindDone, stage.KindSkip} {
+					d := delivery("1", "ann")
+					d.Time = time.Now()
+					wantKind(t, settleInTime(t, h, d), want)
+				}
+				if s.calls != 1 || len(k.letters(t)) != 0 || m.state() != idempotency.Done {
+					t.Errorf("%d calls, %d letters, state %d; want one call, none, and done", s.calls, len(k.letters(t)), m.state())
+				}
+			})
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/runnel-go/runnel/deadletter"
+	"github.com/runnel-go/runnel/stage"
 )
 
 // The store has the letter and its answer was lost: the event is still in its lane, so a redrive of its letter
@@ -39,5 +40,38 @@ func TestFault41_ALetterIsNotRedrivenWhileItsEventIsInDoubt(t *testing.T) {
 		if _ = h(context.Background(), re); s.calls != calls+1 {
 			t.Errorf("%s: once the event is stored its letter was not redriven", method)
 		}
+	}
+}
+
+// answering is a keeper that does something before it answers a Put that has worked.
+type answering struct {
+	*keeper
+	before func()
+}
+
+func (a *answering) Put(ctx context.Context, l *deadletter.Letter) (deadletter.Receipt, error) {
+	r, err := a.keeper.Put(ctx, l)
+	a.before()
+	return r, err
+}
+
+func TestFault41_ALetterIsNotRedrivenBeforeTheStoreHasAnswered(t *testing.T) {
+	k, s := newKeeper(), always(errBoom)
+	a := &answering{keeper: k}
+	h := lettered(a, s)
+	var re *stage.Delivery
+	a.before = func() {
+		a.before = func() {}
+		re = redelivery(t, k, "1", "ann", 1)
+		calls := s.calls
+		v := stage.VerdictOf(h(context.Background(), re))
+		if wantKind(t, v, stage.KindPostpone); s.calls != calls {
+			t.Error("the letter was redriven while it was being stored")
+		}
+	}
+	wantKind(t, settle(t, h, delivery("1", "ann")), stage.KindStored)
+	calls := s.calls
+	if _ = h(context.Background(), re); s.calls != calls+1 {
+		t.Error("once it was stored the letter was not redriven")
 	}
 }

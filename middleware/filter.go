@@ -39,7 +39,13 @@ func sieve(name, reason, promise string, keep func(*stage.Delivery) bool, fault 
 		Fault:   fault,
 		Wrap: func(next stage.Handler) stage.Handler {
 			return func(ctx context.Context, d *stage.Delivery) error {
-				if d.Redrive == nil && !keep(d) {
+				if d.Redrive != nil || d.Handled() || d.InDoubt() || d.Undecodable() {
+					return next(ctx, d)
+				}
+				switch kept, err := asked(func() bool { return keep(d) }); {
+				case err != nil:
+					return stage.Permanent(err)
+				case !kept:
 					return stage.Skip(reason)
 				}
 				return next(ctx, d)

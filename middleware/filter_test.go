@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/runnel-go/runnel/event"
+	"github.com/runnel-go/runnel/idempotency"
 	"github.com/runnel-go/runnel/middleware"
 	"github.com/runnel-go/runnel/stage"
 )
@@ -62,5 +63,21 @@ func TestSampleAndFilterRefuseNonsense(t *testing.T) {
 		if m.Fault == nil {
 			t.Errorf("%s: no fault", name)
 		}
+	}
+}
+
+// TestI1_FilterLeavesAloneWhatWasHandled: the predicate has changed its mind when the event comes to be marked as done.
+func TestI1_FilterLeavesAloneWhatWasHandled(t *testing.T) {
+	s, m := results(), newMemory()
+	m.fail["Confirm"] = []error{errStore}
+	open := true
+	h := stage.Chain(s.handle, middleware.Filter(func(*stage.Delivery) bool { defer func() { open = false }(); return open }), idempotent(m))
+	wantKind(t, settle(t, h, delivery("1", "ann")), stage.KindDone)
+	if s.calls != 1 || m.state() != idempotency.Done {
+		t.Errorf("%d calls, state %d; want one call, and done", s.calls, m.state())
+	}
+	v := settle(t, h, delivery("2", "ann"))
+	if v.Reason != middleware.ReasonFiltered {
+		t.Errorf("%+v, want dropped as filtered: it is shut by now", v)
 	}
 }

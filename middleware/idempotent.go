@@ -35,7 +35,7 @@ import (
 // that can.
 func Idempotent(store idempotency.Store, opts ...IdempotentOption) stage.Middleware {
 	i := &idempotent{store: store, lease: DefaultLease}
-	if _, i.local = store.(*idempotency.Memory); i.local {
+	if i.local, _ = store.(*idempotency.Memory); i.local != nil {
 		i.lease = forever
 	}
 	faults := []error{check(store != nil, "Idempotent(nil); give it a store, such as idempotency.NewMemory()")}
@@ -48,6 +48,7 @@ func Idempotent(store idempotency.Store, opts ...IdempotentOption) stage.Middlew
 	faults = append(faults, check(i.tx == nil || !i.failOpen, "InTx with FailOpen; leave one out: without its store there is no transaction"))
 	return stage.Middleware{
 		Name:    "idempotent",
+		Single:  store, // two of one store would wait for each other; a memory in front of another may stand
 		Outside: []string{"retry", "timeout", "recover"},
 		Inside:  []string{"deadletter"},
 		Promise: i.promise(),
@@ -70,6 +71,9 @@ func (i *idempotent) promise() string {
 // DefaultLease is how long Idempotent claims an identity before it renews the claim.
 const DefaultLease = 5 * time.Minute
 
+// leastLease leaves a renewal, at a third of it, the time that a call takes.
+const leastLease = time.Millisecond
+
 // forever is the lease of a claim that cannot outlive its holder.
 const forever = 365 * 24 * time.Hour
 
@@ -83,11 +87,11 @@ func (f idempotentOption) applyIdempotent(i *idempotent) error { return f(i) }
 
 // Lease is how long a crashed holder blocks its identity. It is renewed while the handler runs, so it need
 // not be longer than the slowest attempt, but long enough for a renewal to come through: after it, a
-// duplicate may run beside the first. Default 5 minutes.
+// duplicate may run beside the first. Default 5 minutes, at least a millisecond.
 func Lease(d time.Duration) IdempotentOption {
 	return idempotentOption(func(i *idempotent) error {
 		i.lease = d
-		return check(d > 0, "Lease(%v); make it positive, or leave it out for %v", d, DefaultLease)
+		return check(d >= leastLease, "Lease(%v); make it %v or more, or leave it out for %v", d, leastLease, DefaultLease)
 	})
 }
 
@@ -127,7 +131,7 @@ func ComparePayloads() IdempotentOption {
 type idempotent struct {
 	store    idempotency.Store
 	tx       idempotency.Transactor // the store, under InTx
-	local    bool                   // the store ends no call early, so needs no context of its own
+	local    *idempotency.Memory    // the store, if it is one: it ends no call early, and does not panic
 	lease    time.Duration
 	failOpen bool
 	compare  bool
@@ -194,7 +198,7 @@ func (i *idempotent) request(d *stage.Delivery, g *guard) (idempotency.Request, 
 	switch {
 	case g != nil && g.holder != 0:
 		r.Holder = g.holder
-	case !i.local:
+	case i.local == nil:
 		r.Holder = rand.Uint64() | 1
 	}
 	if !i.compare {
@@ -211,6 +215,10 @@ func (i *idempotent) request(d *stage.Delivery, g *guard) (idempotency.Request, 
 
 // claim asks the store; one that panics has failed.
 func (i *idempotent) claim(ctx context.Context, r *idempotency.Request, c *idempotency.Claim) (err error) {
+	if i.local != nil {
+		i.local.ClaimAt(r, c)
+		return nil
+	}
 	returned := false
 	defer catchUnless(&returned, &err)
 	*c, err = i.store.Claim(ctx, *r)
@@ -245,7 +253,7 @@ func completes(err error) bool {
 
 // confirm marks the event and returns the verdict of its handler.
 func (i *idempotent) confirm(ctx context.Context, d *stage.Delivery, c *idempotency.Claim, verdict error) error {
-	err := i.write(ctx, c, i.store.Confirm)
+	err := i.mark(ctx, c)
 	if err == nil {
 		return verdict
 	}
@@ -257,6 +265,13 @@ func (i *idempotent) confirm(ctx context.Context, d *stage.Delivery, c *idempote
 	g.confirm, g.succeed = &kept, verdict
 	d.SetHandled()
 	return g.postpone(fmt.Errorf("middleware: idempotent: confirm: %w", err))
+}
+
+func (i *idempotent) mark(ctx context.Context, c *idempotency.Claim) error {
+	if i.local != nil {
+		return i.local.ConfirmAt(c)
+	}
+	return i.write(ctx, c, i.store.Confirm)
 }
 
 // giveBack releases the claim, or keeps it with the event to release it later.
@@ -300,7 +315,7 @@ func (i *idempotent) down(ctx context.Context, d *stage.Delivery, next stage.Han
 }
 
 func (i *idempotent) write(ctx context.Context, c *idempotency.Claim, op func(context.Context, idempotency.Claim) error) (err error) {
-	if i.local { // a Memory does not panic
+	if i.local != nil {
 		return op(ctx, *c)
 	}
 	defer catch(&err)

@@ -13,7 +13,7 @@ import (
 // renewed calls next and renews the claim's lease meanwhile. Nothing is started for a handler that is
 // done within a third of the lease.
 func (i *idempotent) renewed(ctx context.Context, d *stage.Delivery, c *idempotency.Claim, next stage.Handler) error {
-	if i.local {
+	if i.local != nil {
 		return next(ctx, d)
 	}
 	return i.renewing(ctx, d, *c, next)

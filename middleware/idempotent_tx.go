@@ -22,8 +22,11 @@ func (i *idempotent) runInTx(ctx context.Context, d *stage.Delivery, next stage.
 		}
 	}()
 	var verdict error
-	err := i.tx.InTx(ctx, c, func(ctx context.Context) error {
+	handling := false // the handler's panic is passed on; a store that panics has failed
+	err := i.inTx(ctx, c, &handling, func(ctx context.Context) error {
+		handling = true
 		verdict = i.renewed(ctx, d, &c, next)
+		handling = false
 		if !completes(verdict) {
 			return errRollback
 		}
@@ -44,4 +47,19 @@ func (i *idempotent) runInTx(ctx context.Context, d *stage.Delivery, next stage.
 		// finds the event done.
 		return i.guard(d).postpone(fmt.Errorf("middleware: idempotent: transaction: %w: %w", stage.ErrInDoubt, err))
 	}
+}
+
+// inTx calls the store; one that panics has failed, but the panic of the handler is passed on.
+func (i *idempotent) inTx(ctx context.Context, c idempotency.Claim, handling *bool, f func(context.Context) error) (err error) {
+	returned := false
+	defer func() {
+		if !returned && !*handling {
+			if value := recover(); value != nil {
+				err = panicError(value)
+			}
+		}
+	}()
+	err = i.tx.InTx(ctx, c, f)
+	returned = true
+	return err
 }

@@ -140,3 +140,40 @@ func TestInTxNeedsAStoreThatCan(t *testing.T) {
 		t.Error(m.Fault)
 	}
 }
+
+// driver is a ledger whose transactions panic as often as told, before or after their work.
+type driver struct {
+	*ledger
+	before, after int
+}
+
+func (x *driver) InTx(ctx context.Context, c idempotency.Claim, f func(context.Context) error) error {
+	if x.before--; x.before >= 0 {
+		panic("the driver")
+	}
+	return x.ledger.InTx(ctx, c, func(ctx context.Context) error {
+		err := f(ctx)
+		if x.after--; x.after >= 0 {
+			panic("the driver")
+		}
+		return err
+	})
+}
+
+func TestFault31_ATransactionThatPanicsHasFailed(t *testing.T) {
+	for name, c := range map[string]struct{ before, after, calls int }{
+		"before the handler": {4, 0, 1}, "after the handler": {0, 4, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, l, k := results(), &ledger{memory: newMemory()}, newKeeper()
+			h := stage.Chain(writing(s), middleware.DeadLetter(k), idempotent(&driver{l, c.before, c.after}, middleware.InTx()),
+				middleware.Retry(middleware.Constant{Attempts: 1}), middleware.Recover())
+			d := delivery("1", "ann")
+			wantKind(t, settle(t, h, d), stage.KindDone)
+			if s.calls != c.calls || d.Attempt != 1 || len(k.letters(t)) != 0 {
+				t.Errorf("%d calls, attempt %d, %d letters; want %d, 1 and none", s.calls, d.Attempt, len(k.letters(t)), c.calls)
+			}
+			l.want(t, 1, idempotency.Done)
+		})
+	}
+}

@@ -40,6 +40,16 @@ func catch(err *error) {
 	}
 }
 
+// asked calls a function of the user's; one that panics fails its event, which must not leave the chain: what stands
+// outside would be passed by.
+func asked[T any](f func() T) (v T, err error) {
+	returned := false
+	defer catchUnless(&returned, &err)
+	v = f()
+	returned = true
+	return v, nil
+}
+
 // catchUnless is catch where every event passes: only what did not return asks whether there was a panic, which
 // costs as much as all else here.
 func catchUnless(returned *bool, err *error) {

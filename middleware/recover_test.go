@@ -6,7 +6,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/panics"
 
@@ -94,3 +96,35 @@ func TestRecoverLetsGoexitPass(t *testing.T) {
 		t.Error("Goexit was swallowed: the stage must see it")
 	}
 }
+
+// TestD2_R1_APanicBesideTheHandlerMakesALetter: the functions that are given to middleware run in the chain too, and a
+// panic of theirs must not pass by what stands outside.
+func TestD2_R1_APanicBesideTheHandlerMakesALetter(t *testing.T) {
+	for name, m := range map[string]stage.Middleware{
+		"If": middleware.Retry(middleware.Exponential{}, middleware.If(func(err error) bool {
+			return err.(interface{ Temporary() bool }).Temporary()
+		})),
+		"a filter":                    middleware.Filter(func(*stage.Delivery) bool { panic("panicky") }),
+		"a policy":                    middleware.Retry(factory(panicky{})),
+		"a policy that is being made": middleware.Retry(middleware.BackOff(func() backoff.BackOff { panic("panicky") })),
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKeeper()
+			h := stage.Chain(always(errBoom).handle, middleware.DeadLetter(k), m, middleware.Recover())
+			wantKind(t, settle(t, h, delivery("1", "ann")), stage.KindStored)
+			ls := k.letters(t)
+			if len(ls) != 1 || !strings.Contains(ls[0].Stack, "middleware_test") {
+				t.Fatalf("letters %+v, want one with the stack of the panic", ls)
+			}
+			if name != "a filter" && !strings.Contains(ls[0].Error, "boom") {
+				t.Errorf("the letter says %q, want the handler's error too", ls[0].Error)
+			}
+		})
+	}
+}
+
+// panicky is a policy that cannot say how long to wait.
+type panicky struct{}
+
+func (panicky) NextBackOff() time.Duration { panic("panicky") }
+func (panicky) Reset()                     {}

@@ -95,18 +95,25 @@ func (r *retry) judge(ctx context.Context, d *stage.Delivery, err error) error {
 		return r.again(d, plain(err), v.Delay, true)
 	case v.Kind != stage.KindFailed:
 		return err
-	case r.retryable != nil && !r.retryable(err):
-		return stage.Permanent(err)
-	default:
-		return r.again(d, err, 0, false)
 	}
+	worth, crash := asked(func() bool { return r.retryable == nil || r.retryable(err) })
+	if crash != nil {
+		err = errors.Join(err, crash)
+	}
+	if !worth {
+		return stage.Permanent(err)
+	}
+	return r.again(d, err, 0, false)
 }
 
 // again asks for another attempt, or gives up. The policy is asked although the handler has chosen the
 // delay, so that its attempts count.
 func (r *retry) again(d *stage.Delivery, err error, chosen time.Duration, isChosen bool) error {
-	w := r.waits(d)
-	delay := w.backoff.NextBackOff()
+	var w *waits
+	delay, crash := asked(func() time.Duration { w = r.waits(d); return w.backoff.NextBackOff() })
+	if crash != nil {
+		return stage.Permanent(errors.Join(err, crash))
+	}
 	if d.Final || delay == backoff.Stop {
 		return &ExhaustedError{Attempts: d.Attempt, Err: err}
 	}

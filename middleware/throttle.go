@@ -22,10 +22,15 @@ var ErrThrottled = errors.New("middleware: as many attempts run as Throttle allo
 // next try is set by how long attempts have taken, so that few tries are in vain however many events wait.
 // Which waiting event gets the next room is left to chance, within the order of each key. It neither
 // allocates nor reads the clock more than twice while there is room.
+//
+// A handler keeps its room while a Publish of its own waits. Do not share a Throttle with the stages that its handlers
+// publish to: when those are full, both wait for each other, and no ErrCycle tells. What Map and Expand emit is
+// published when the room was given back.
 func Throttle(limit int) stage.Middleware {
 	t := &throttle{limit: limit}
 	return stage.Middleware{
 		Name:    "throttle",
+		Single:  t,
 		Inside:  []string{"deadletter", "idempotent", "retry"},
 		Promise: fmt.Sprintf("at most %d attempts at once over all stages that share it; the others wait without a worker", limit),
 		Fault:   check(limit > 0, "Throttle(%d); make it at least 1", limit),

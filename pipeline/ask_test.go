@@ -221,3 +221,33 @@ func TestAHeldEventIsSkippedByHand(t *testing.T) {
 		t.Error("Skip at no stage = nil, want an error")
 	}
 }
+
+// TestT2_AskWaitsForRetriesToo: in an inline pipeline the answers are there when Ask returns.
+func TestT2_AskWaitsForRetriesToo(t *testing.T) {
+	calls := 0
+	w := newPlantIn(t, pipeline.Config{Inline: true}, []stage.Middleware{middleware.Retry(middleware.Constant{Attempts: 3, Delay: 30 * time.Millisecond})},
+		work(func(context.Context, event.Event[job]) error {
+			if calls++; calls < 3 {
+				return errFlop
+			}
+			return nil
+		}))
+	r, err := pipeline.Ask(t.Context(), w.pub, job{"a", 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-r.Done():
+	default:
+		t.Errorf("the answers are not there when Ask returned; %d calls", calls)
+	}
+}
+
+func TestT2_AskReturnsTheHandlersError(t *testing.T) {
+	w := newPlantIn(t, pipeline.Config{Inline: true}, nil,
+		work(func(context.Context, event.Event[job]) error { return errFlop }))
+	_, err := pipeline.Ask(t.Context(), w.pub, job{"a", 1})
+	if !errors.Is(err, errFlop) {
+		t.Errorf("Ask = %v", err)
+	}
+}

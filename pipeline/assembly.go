@@ -20,6 +20,9 @@ type assembly struct {
 
 // assemble checks the description and builds the stages, once.
 func (p *Pipeline) assemble() (*assembly, error) {
+	if p == nil {
+		return nil, errors.New("pipeline: the pipeline is nil; make one with New")
+	}
 	if a := p.assembled.Load(); a != nil {
 		return a, nil
 	}
@@ -27,12 +30,27 @@ func (p *Pipeline) assemble() (*assembly, error) {
 	defer p.mu.Unlock()
 	if !p.tried {
 		p.tried = true
-		p.frozen = p.check()
-		if p.frozen == nil {
-			p.assembled.Store(p.build())
-		}
+		p.frozen = errors.New("pipeline: its description ended the goroutine that checked it") // stands then
+		p.frozen = p.freeze()
 	}
 	return p.assembled.Load(), p.frozen
+}
+
+// freeze checks the description and builds the stages. Functions of the user run here, so a panic of theirs is a fault.
+func (p *Pipeline) freeze() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("pipeline: its description: %w", &stage.PanicError{Value: v})
+		}
+	}()
+	if p.host == nil {
+		return errors.New("pipeline: it was not made by New")
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	p.assembled.Store(p.build())
+	return nil
 }
 
 // check returns every fault at once.

@@ -27,7 +27,8 @@ type Config struct {
 	// counters twice in that time. Default: nobody looks.
 	StallAfter time.Duration
 	// Inline makes Publish handle the event on the caller's goroutine before it returns, and return
-	// the handlers' errors. For tests; such a pipeline is not run.
+	// the handlers' errors. It waits for retries and for events that were put off, in real time outside of
+	// a synctest bubble. For tests; such a pipeline is not run.
 	Inline bool
 	// StopAfterSources makes Run drain and return once every source has ended.
 	StopAfterSources bool

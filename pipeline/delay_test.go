@@ -205,3 +205,19 @@ func TestStepByStepAnEventPutOffIsNotHandledEarly(t *testing.T) {
 		}
 	})
 }
+
+// TestR2_AnEventPutOffToAFarYear: further away than a time.Duration counts, it is not due at once.
+func TestR2_AnEventPutOffToAFarYear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPlantIn(t, pipeline.Config{Grace: time.Second}, nil, work(noWork))
+		w.run()
+		w.delayed(job{"a", 1}, event.At(time.Now().AddDate(9000, 0, 0)))
+		time.Sleep(24 * time.Hour)
+		if s := w.figures(); s.Done != 0 || s.Parked != 1 {
+			t.Errorf("%d done, %d parked, want none and 1", s.Done, s.Parked)
+		}
+		if left := unfinished(w.Stop()); len(left) != 1 || left[0].State != "parked" {
+			t.Errorf("handed back are %v, want it, parked", left)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -381,5 +382,45 @@ func TestL2_PublishNeverPanics(t *testing.T) {
 	}
 	if n := p.Snapshot().Stages[0].Accepted; n != 1 {
 		t.Errorf("%d events were accepted, want the last one only", n)
+	}
+}
+
+// TestL2_PublishNeverPanicsWhateverTheDescriptionIs: a fault is found at the first publish, and stands.
+func TestL2_PublishNeverPanicsWhateverTheDescriptionIs(t *testing.T) {
+	work := func(opts ...stage.Option) *stage.Stage {
+		return stage.Handle(parcels, "work", func(context.Context, event.Event[parcel]) error { return nil }, opts...)
+	}
+	breaks := stage.Middleware{Name: "breaks", Wrap: func(stage.Handler) stage.Handler { panic(errBroken) }}
+	for name, s := range map[string]*stage.Stage{
+		"a stage of nothing":   {},
+		"a middleware panics":  work(stage.Use(breaks)),
+		"a buffer without end": work(stage.Buffer(math.MaxInt)),
+		"workers without end":  work(stage.Workers(math.MaxInt)),
+		"a buffer below 0":     work(stage.Buffer(math.MinInt)),
+		"workers below 0":      work(stage.Workers(math.MinInt)),
+		"a key's room below 0": work(stage.MaxPerKey(math.MinInt)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := pipeline.New(pipeline.Config{Logger: quiet})
+			p.Add(s)
+			pub := pipeline.NewPublisher(p, parcels)
+			for range 2 {
+				if err := pub.Publish(t.Context(), parcel{"a", 1}); err == nil {
+					t.Error("Publish = nil, want the fault")
+				}
+				if err := p.Check(); err == nil {
+					t.Error("Check = nil, want the fault")
+				}
+			}
+		})
+	}
+	unmade := new(pipeline.Pipeline)
+	unmade.Add(work())
+	for name, p := range map[string]*pipeline.Pipeline{"not made by New": unmade, "nil": nil} {
+		t.Run(name, func(t *testing.T) {
+			if err := pipeline.NewPublisher(p, parcels).Publish(t.Context(), parcel{"a", 1}); err == nil {
+				t.Error("Publish = nil, want the fault")
+			}
+		})
 	}
 }

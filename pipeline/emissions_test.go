@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -270,4 +271,51 @@ func TestO9_EmissionsAreLinkedToTheirCause(t *testing.T) {
 			t.Errorf("headers %v, want five with correlation and causation", got)
 		}
 	})
+}
+
+// TestFault18_AnEndlessErrorOfAMapInTx: a Map that publishes after the commit looks for what is in doubt, and its search
+// has an end.
+func TestFault18_AnEndlessErrorOfAMapInTx(t *testing.T) {
+	commits := stage.Middleware{Name: "tx", Commits: true, Wrap: func(next stage.Handler) stage.Handler { return next }}
+	for _, flop := range []error{endless{}, circle(), badIs{}, badUnwrap{}} {
+		t.Run(fmt.Sprintf("%T", flop), func(t *testing.T) {
+			w := newPlant(t, []stage.Middleware{commits}, split(func(job) error { return flop }), gather())
+			w.put("a", 1)
+			pipelinetest.Drain(t, w.p)
+			pipelinetest.ExpectOutcome(t, w.rec, "work", "a1", stage.OutcomeFailed)
+		})
+	}
+}
+
+// TestM2_AnIdleExpandKeepsNothing: what was emitted is let go of when it was published, and not when the next event comes.
+func TestM2_AnIdleExpandKeepsNothing(t *testing.T) {
+	type big [1 << 20]byte
+	in := event.NewTopic[int]("in")
+	out := event.NewTopic[*big]("out")
+	var freed atomic.Int32
+	p := pipeline.New(pipeline.Config{})
+	p.Add(stage.Expand(in, "x", out, func(context.Context, event.Event[int]) ([]*big, error) {
+		var all []*big
+		for range 20 {
+			v := new(big)
+			runtime.AddCleanup(v, func(int) { freed.Add(1) }, 0)
+			all = append(all, v)
+		}
+		return all, nil
+	}), stage.Handle(out, "sink", func(context.Context, event.Event[*big]) error { return nil }))
+	pub := pipeline.NewPublisher(p, in)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	if err := pub.Publish(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < 100 && freed.Load() < 20; i++ {
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := freed.Load(); n < 20 {
+		t.Errorf("a second after all was done %d of 20 payloads of 1 MB are still reachable", 20-n)
+	}
 }

@@ -849,7 +849,7 @@ func TestFault65_WorkersChangeUnderLoad(t *testing.T) {
 		if err := y.rec.CheckRest(); err != nil {
 			t.Error(err)
 		}
-		if err := y.p.SetWorkers("load", 0); err == nil || !strings.Contains(err.Error(), "at least 1") {
+		if err := y.p.SetWorkers("load", 0); err == nil || !strings.Contains(err.Error(), "from 1 to") {
 			t.Errorf("SetWorkers(0) = %v, want an error that names the mend", err)
 		}
 	})

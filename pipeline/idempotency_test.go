@@ -17,6 +17,7 @@ import (
 	"github.com/runnel-go/runnel/idempotency"
 	"github.com/runnel-go/runnel/middleware"
 	"github.com/runnel-go/runnel/pipeline"
+	"github.com/runnel-go/runnel/pipelinetest"
 	"github.com/runnel-go/runnel/stage"
 )
 
@@ -328,4 +329,17 @@ func (s *flakyIDs) Release(ctx context.Context, c idempotency.Claim) error {
 		return err
 	}
 	return s.Store.Release(ctx, c)
+}
+
+// TestL1_TwoStoresMayStandInOneChain: neither waits for the other.
+func TestL1_TwoStoresMayStandInOneChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{Memory: idempotency.NewMemory()}
+		w := runPlant(t, []stage.Middleware{middleware.Idempotent(idempotency.NewMemory())},
+			work(func(context.Context, event.Event[job]) error { return nil }, stage.Use(middleware.Idempotent(b, middleware.InTx()))))
+		w.put("a", 1, 2)
+		w.rest()
+		pipelinetest.ExpectOutcome(t, w.rec, "work", "a1", stage.OutcomeDone)
+		pipelinetest.ExpectOutcome(t, w.rec, "work", "a2", stage.OutcomeDone)
+	})
 }

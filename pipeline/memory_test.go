@@ -364,6 +364,9 @@ func TestM2_AMillionKeysLeaveNothing(t *testing.T) {
 	if s := y.stageOf("load"); s.Lanes != 0 || s.Running+s.Parked+s.Held != 0 || s.Done != uint64(n)+1 {
 		t.Errorf("after %d keys: %+v", n, s)
 	}
+	for i := 0; runtime.NumGoroutine() > goroutines && i < 1_000_000; i++ { // a timer that has just gone off is one too
+		runtime.Gosched()
+	}
 	if now := runtime.NumGoroutine(); now > goroutines {
 		t.Errorf("%d goroutines after %d keys, before there were %d", now, n, goroutines)
 	}
@@ -570,6 +573,46 @@ func TestM4_Block(t *testing.T) {
 			t.Errorf("%d done, want 7", s.Done)
 		}
 	})
+}
+
+// TestM4_AllWhoWaitGetInAsFarAsThereIsRoom has as many places free as publishers wait, and then a handler that blocks:
+// nothing but the publishers themselves lets the others in.
+func TestM4_AllWhoWaitGetInAsFarAsThereIsRoom(t *testing.T) {
+	for _, free := range []int{1, 20, 100} {
+		pipelinetest.Bubble(t, func(t *testing.T) {
+			const buffer = 1024
+			gate := make(chan struct{}, free)
+			y := runYard(t, pipeline.Config{}, loading(func(context.Context, event.Event[crate]) error { <-gate; return nil },
+				stage.WithOrder(stage.Serial), stage.Buffer(buffer)))
+			for n := range buffer + 1 {
+				y.put("a", n)
+				synctest.Wait()
+			}
+			var in atomic.Int32
+			for n := range free + 1 {
+				go func() {
+					y.put("b", n)
+					in.Add(1)
+				}()
+			}
+			synctest.Wait()
+			if n := in.Load(); n != 0 {
+				t.Fatalf("%d got into a full stage", n)
+			}
+			for range free {
+				gate <- struct{}{}
+			}
+			time.Sleep(time.Second)
+			if n := int(in.Load()); n != free {
+				t.Errorf("%d of %d got in, for whom there is room", n, free)
+			}
+			close(gate)
+			y.Settle()
+			if n := int(in.Load()); n != free+1 {
+				t.Errorf("%d of %d got in at last", n, free+1)
+			}
+		})
+	}
 }
 
 func TestM4_Reject(t *testing.T) {

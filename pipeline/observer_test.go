@@ -184,6 +184,65 @@ func TestObserver_HooksMayPanic(t *testing.T) {
 	})
 }
 
+// exits returns a function that ends the goroutine of whoever calls it first, as t.FailNow does.
+func exits() func() {
+	var once sync.Once
+	return func() { once.Do(runtime.Goexit) }
+}
+
+// TestR1_AnObserverOfAStartThatEndsItsGoroutine fails the attempt, whose handler is not called, and no more.
+func TestR1_AnObserverOfAStartThatEndsItsGoroutine(t *testing.T) {
+	pipelinetest.Bubble(t, func(t *testing.T) {
+		exit, calls := exits(), 0
+		y := runYard(t, pipeline.Config{Observer: pipeline.Observer{
+			Started: func(*stage.Delivery) { exit() },
+			Settled: func(*stage.Delivery, stage.Outcome, error) {},
+		}}, loading(func(context.Context, event.Event[crate]) error { calls++; return nil }, stage.Workers(1)))
+		y.put("a", 1, 2)
+		y.Settle()
+		if s := y.stageOf("load"); s.Failed != 1 || s.Done != 1 || calls != 1 || s.Workers != 1 {
+			t.Errorf("%d failed, %d done with %d calls on %d workers, want one each", s.Failed, s.Done, calls, s.Workers)
+		}
+	})
+}
+
+// TestR1_AnObserverOfAParkedEventThatEndsItsGoroutine: its next attempt comes all the same.
+func TestR1_AnObserverOfAParkedEventThatEndsItsGoroutine(t *testing.T) {
+	pipelinetest.Bubble(t, func(t *testing.T) {
+		exit, calls := exits(), 0
+		y := runYard(t, pipeline.Config{Observer: pipeline.Observer{
+			Parked:  func(*stage.Delivery, stage.Verdict) { exit() },
+			Settled: func(*stage.Delivery, stage.Outcome, error) {},
+		}}, loading(func(context.Context, event.Event[crate]) error {
+			if calls++; calls == 1 {
+				return stage.RetryAfter(time.Second, errDamaged)
+			}
+			return nil
+		}, stage.Workers(1)))
+		y.put("a", 1)
+		y.Settle()
+		if s := y.stageOf("load"); s.Done != 1 || s.Retries != 1 || calls != 2 {
+			t.Errorf("%d done after %d calls and %d retries, want 1 after 2 and 1", s.Done, calls, s.Retries)
+		}
+	})
+}
+
+// TestL1_AnObserverOfAnEndThatEndsItsGoroutine: whoever waits for the event is told of its end.
+func TestL1_AnObserverOfAnEndThatEndsItsGoroutine(t *testing.T) {
+	pipelinetest.Bubble(t, func(t *testing.T) {
+		y := runYard(t, pipeline.Config{Observer: pipeline.Observer{
+			Settled: func(*stage.Delivery, stage.Outcome, error) { runtime.Goexit() },
+		}}, loading(pass))
+		r, err := pipeline.Ask(t.Context(), y.pub, crate{"a", 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answers, err := r.Wait(t.Context()); err != nil || answers[0].Outcome != stage.OutcomeDone {
+			t.Errorf("Wait = %+v, %v, want done", answers, err)
+		}
+	})
+}
+
 // lockedText is a writer that many may use.
 type lockedText struct {
 	mu sync.Mutex

@@ -23,9 +23,10 @@ type Pipeline struct {
 	forced   chan struct{} // closed when a shutdown is to wait no longer
 	ended    chan struct{} // closed when all is over
 	running  atomic.Bool
-	redrives atomic.Uint64 // that have begun, or were refused
-	sealed   atomic.Bool   // no redrive may begin any more
 	stalled  stalled
+
+	sealing sync.RWMutex // held for reading while a letter enters its stage
+	sealed  bool         // no letter may any more; guarded by sealing
 
 	assembled atomic.Pointer[assembly]
 
@@ -179,15 +180,16 @@ func (p *Pipeline) pause(stage string, on bool) error {
 	return err
 }
 
-// SetWorkers changes how many events a stage handles at once, at least 1. A surplus worker leaves when
-// its handler has returned. The order that the stage keeps is not touched.
-func (p *Pipeline) SetWorkers(stage string, n int) error {
-	r, err := p.runtime(stage)
+// SetWorkers changes how many events a stage handles at once, from 1 to stage.MaxWorkers. A surplus worker leaves when
+// its handler has returned. The order that the stage keeps is not touched. Fewer than the Size of a stage.Batch never
+// fill one: it waits for its time then.
+func (p *Pipeline) SetWorkers(name string, n int) error {
+	r, err := p.runtime(name)
 	if err != nil {
 		return err
 	}
-	if n < 1 {
-		return fmt.Errorf("pipeline: SetWorkers(%q, %d): give it at least 1, or Pause the stage", stage, n)
+	if n < 1 || n > stage.MaxWorkers {
+		return fmt.Errorf("pipeline: SetWorkers(%q, %d): give it from 1 to %d, or Pause the stage", name, n, stage.MaxWorkers)
 	}
 	r.Resize(n)
 	return nil

@@ -116,3 +116,21 @@ func TestPlanOfAWrongDescription(t *testing.T) {
 		t.Error("Check = nil, want its faults")
 	}
 }
+
+// TestL2_SingleMayBeOfAnyType has some that cannot be compared, by their type or by what is in them.
+func TestL2_SingleMayBeOfAnyType(t *testing.T) {
+	for name, single := range map[string]any{"by its type": []string{"x"}, "by what is in it": struct{ v any }{[]string{"x"}}} {
+		t.Run(name, func(t *testing.T) {
+			m := stage.Middleware{Name: "m", Single: single, Wrap: func(h stage.Handler) stage.Handler { return h }}
+			s := work(func(context.Context, event.Event[job]) error { return nil }, stage.Use(m))
+			defer func() {
+				if v := recover(); v != nil {
+					t.Errorf("Check panics: %v", v)
+				}
+			}()
+			if faults := s.Check([]stage.Middleware{m}); len(faults) > 0 {
+				t.Errorf("Check = %v, want none: they may be different", faults)
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/runnel-go/runnel/deadletter"
 	"github.com/runnel-go/runnel/event"
 	"github.com/runnel-go/runnel/middleware"
 	"github.com/runnel-go/runnel/pipelinetest"
@@ -193,4 +194,73 @@ func TestT1_StepByStepLevelsChangeNothing(t *testing.T) {
 	if want := []string{"0a1", "2a1", "1a1"}; !slices.Equal(ids, want) {
 		t.Errorf("handled %v, want %v", ids, want)
 	}
+}
+
+// cancelledRedrive is a plant of two levels in which the redrive of the letter 0a1 was cancelled while it waited, ready,
+// behind jobs of the higher level. The live jobs of its own key wait behind it until everything goes on.
+func cancelledRedrive(t *testing.T, workers int, live ...int) (w *plant, letters *deadletter.Memory) {
+	letters = deadletter.NewMemory()
+	mended, gate := false, make(chan struct{})
+	w = runPlant(t, []stage.Middleware{middleware.DeadLetter(letters, middleware.WithPolicy(deadletter.Continue))},
+		work(func(_ context.Context, e event.Event[job]) error {
+			switch {
+			case e.Key != "0a":
+				<-gate
+			case !mended:
+				return errFlop
+			default:
+				time.Sleep(time.Second)
+			}
+			return nil
+		}, stage.Workers(workers), stage.Priority(2, urgency)))
+	w.put("0a", 1) // becomes the letter
+	synctest.Wait()
+	mended = true
+	for n := range workers + 5 {
+		w.put(fmt.Sprintf("1%d.", n), 1)
+		synctest.Wait()
+	}
+	w.put("0a", live...)
+	gate <- struct{}{} // the worker that comes free files what waits
+	synctest.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	drained := make(chan error, 1)
+	go func() {
+		_, err := deadletter.Drain(ctx, letters, w.p, deadletter.DrainOptions{})
+		drained <- err
+	}()
+	synctest.Wait()
+	cancel()
+	if err := <-drained; !errors.Is(err, context.Canceled) {
+		t.Errorf("Drain = %v, want %v", err, context.Canceled)
+	}
+	close(gate)
+	return w, letters
+}
+
+// TestX3_ACancelledRedriveOfAStageWithLevels takes the letter out of its lane, and leaves the stage as it was.
+func TestX3_ACancelledRedriveOfAStageWithLevels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, letters := cancelledRedrive(t, 1)
+		w.rest()
+		w.put("1b", 1)
+		w.rest()
+		if s := w.figures(); s.Done != 7 || s.Redriven+s.RedrivenFailed != 0 {
+			t.Errorf("%d done, %d redriven, want 7 and none", s.Done, s.Redriven+s.RedrivenFailed)
+		}
+		r, err := deadletter.Drain(t.Context(), letters, w.p, deadletter.DrainOptions{})
+		if err != nil || r.Succeeded != 1 {
+			t.Errorf("the next Drain = %v, %v, want the letter redriven", r, err)
+		}
+	})
+}
+
+// TestO1_ACancelledRedriveOfAStageWithLevels: the lane goes on with its live jobs, one at a time however many workers
+// there are.
+func TestO1_ACancelledRedriveOfAStageWithLevels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := cancelledRedrive(t, 3, 2, 3, 4)
+		w.rest()
+		pipelinetest.ExpectOrder(t, w.rec, "work", "0a", "0a2", "0a3", "0a4")
+	})
 }

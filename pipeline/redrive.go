@@ -18,24 +18,35 @@ func (p *Pipeline) Redrive(ctx context.Context, l deadletter.Letter, c deadlette
 	if err != nil {
 		return fmt.Errorf("%w: %w", deadletter.ErrNoStage, err)
 	}
+	if p.host.Inside(ctx) && !p.running.Load() {
+		return fmt.Errorf("%w: in a handler: %w", deadletter.ErrInterrupted, ErrCycle)
+	}
+	leave, err := p.host.Await(ctx, []string{l.Stage}) // for the length of the redrive
+	if err != nil {
+		return fmt.Errorf("%w: %w", deadletter.ErrInterrupted, err)
+	}
+	defer leave()
 	if !p.running.Load() && !closed(p.stopping) {
 		return p.redriveByHand(ctx, r, l, c)
 	}
 	return p.redriveByWorkers(ctx, r, l, c)
 }
 
-// redriveByWorkers lets the workers handle the letter. A drain that has come to rest must not be disturbed: it
-// either counts the redrive and waits, or has sealed the pipeline to it.
+// redriveByWorkers lets the workers handle the letter.
 func (p *Pipeline) redriveByWorkers(ctx context.Context, r stage.Runtime, l deadletter.Letter, c deadletter.Claim) error {
-	p.redrives.Add(1)
-	if p.sealed.Load() {
-		return fmt.Errorf("%w: the pipeline has drained", deadletter.ErrInterrupted)
-	}
-	ended, err := r.Redrive(ctx, redriven(l, c))
+	ended, err := r.Redrive(ctx, redriven(l, c), p.unlessSealed)
 	if err != nil {
 		return redriveError(err)
 	}
 	return redriveError(<-ended)
+}
+
+// unlessSealed lets a letter into its stage, unless the pipeline has come to rest. A drain looks whether it has while
+// no letter can enter: it sees each, or has sealed the pipeline to it.
+func (p *Pipeline) unlessSealed(enter func() bool) bool {
+	p.sealing.RLock()
+	defer p.sealing.RUnlock()
+	return !p.sealed && enter()
 }
 
 // Stages returns the names of the stages that take redriven letters, in the order in which they were added.
@@ -71,7 +82,7 @@ func (p *Pipeline) redriveByHand(ctx context.Context, r stage.Runtime, l deadlet
 	defer func() { p.step <- struct{}{} }()
 	own, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ended, err := r.Redrive(own, redriven(l, c))
+	ended, err := r.Redrive(own, redriven(l, c), p.unlessSealed)
 	if err != nil {
 		return redriveError(err)
 	}

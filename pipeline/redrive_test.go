@@ -18,6 +18,7 @@ import (
 	"github.com/runnel-go/runnel/idempotency"
 	"github.com/runnel-go/runnel/middleware"
 	"github.com/runnel-go/runnel/pipeline"
+	"github.com/runnel-go/runnel/pipelinetest"
 	"github.com/runnel-go/runnel/stage"
 )
 
@@ -941,6 +942,63 @@ func TestX8_ADrainThatBeginsBeforeTheRunGoesOn(t *testing.T) {
 				t.Errorf("%v, want all 100 handled", r)
 			}
 			d.close()
+		})
+	}
+}
+
+// TestO8_ARedriveInAHandlerOfItsStageIsAnErrorNotADeadlock: the letter would wait for the worker, or for the goroutine,
+// that waits for it. It stays a letter.
+func TestO8_ARedriveInAHandlerOfItsStageIsAnErrorNotADeadlock(t *testing.T) {
+	for _, runs := range []bool{true, false} {
+		t.Run(fmt.Sprint("runs ", runs), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				letters := deadLetters(t, &journal{}, 1, "a")
+				var d *depot
+				var refused error
+				d = newDepot(t, letterConfig{store: letters, handle: func(ctx context.Context, _ *call) error {
+					_, refused = deadletter.Drain(ctx, letters, d.p, deadletter.DrainOptions{})
+					return nil
+				}})
+				d.publish("b", 1)
+				if runs {
+					d.start()
+					d.settle()
+				} else {
+					pipelinetest.Drain(t, d.p)
+				}
+				if !errors.Is(refused, pipeline.ErrCycle) {
+					t.Errorf("Drain in the handler = %v, want %v", refused, pipeline.ErrCycle)
+				}
+				d.wantTrace("b", "1+")
+				d.wantLetters("a", "1")
+			})
+		})
+	}
+}
+
+// TestS1_X8_ARedriveThatWaitsItsTurnIsDoneOrRefused when the pipeline comes to rest at that moment: it is not in
+// flight where nobody waits for it.
+func TestS1_X8_ARedriveThatWaitsItsTurnIsDoneOrRefused(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			letters := deadLetters(t, j, 1, "a", "b", "c", "d")
+			d := startDepot(t, letterConfig{journal: j, store: letters, handle: func(context.Context, *call) error {
+				time.Sleep(time.Second)
+				return nil
+			}})
+			drained := make(chan deadletter.Report)
+			go func() {
+				r, _ := deadletter.Drain(context.Background(), letters, d.p, deadletter.DrainOptions{Parallel: 4})
+				drained <- r
+			}()
+			time.Sleep(time.Second / 2)
+			if err := d.run.Stop(); err != nil {
+				t.Errorf("Run = %v, want nil", err)
+			}
+			if r := <-drained; r.Succeeded == 0 || r.Succeeded+r.Interrupted+r.Untouched != 4 {
+				t.Errorf("%v, want some redriven and the others left", r)
+			}
 		})
 	}
 }

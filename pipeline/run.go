@@ -44,7 +44,9 @@ func (p *Pipeline) start(ctx context.Context) (*assembly, error) {
 	defer func() { p.step <- struct{}{} }()
 	p.mu.Lock()
 	again, late := p.started, errors.Join(p.faults...)
-	p.started, p.fifo = true, nil
+	if late == nil {
+		p.started, p.fifo = true, nil
+	}
 	p.mu.Unlock()
 	if again {
 		return nil, fmt.Errorf("pipeline: Run: %w, or has run; make a new one", ErrRunning)
@@ -127,24 +129,26 @@ func (p *Pipeline) drain(a *assembly, grace <-chan time.Time) {
 }
 
 // atRest reports whether nothing is in flight. Events pass from stage to stage while it looks, so it
-// looks at all of them, then whether meanwhile any was accepted, or a redrive has begun. When nothing is in
+// looks at all of them, then whether meanwhile any was accepted; no redrive begins meanwhile. When nothing is in
 // flight nobody is left to publish, and the intakes are sealed for good, to redrives too.
 func (p *Pipeline) atRest(a *assembly) bool {
-	before := a.accepted() + p.redrives.Load()
+	p.sealing.Lock()
+	defer p.sealing.Unlock()
+	before := a.accepted()
 	for _, r := range a.runtimes {
 		if !r.AtRest() {
 			return false
 		}
 	}
-	if a.accepted()+p.redrives.Load() != before {
+	if a.accepted() != before {
 		p.lookAgain()
 		return false
 	}
 	for _, in := range a.intakes {
 		in.Seal()
 	}
-	p.sealed.Store(true)
-	if a.accepted()+p.redrives.Load() != before {
+	p.sealed = true
+	if a.accepted() != before {
 		p.lookAgain()
 		return false
 	}

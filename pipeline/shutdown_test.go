@@ -300,6 +300,50 @@ func TestS1_OnDrain(t *testing.T) {
 	}
 }
 
+// TestS1_AnEventThatIsGivenUpSaysWhatItWaitedFor: one that was postponed has not failed, and its error is what it
+// waited for.
+func TestS1_AnEventThatIsGivenUpSaysWhatItWaitedFor(t *testing.T) {
+	pipelinetest.Bubble(t, func(t *testing.T) {
+		y := runYard(t, pipeline.Config{Grace: time.Hour}, loading(func(context.Context, event.Event[crate]) error {
+			return stage.Postpone(time.Hour, errDamaged)
+		}, stage.OnDrain(stage.GiveUp)))
+		y.put("a", 1)
+		synctest.Wait()
+		if err := y.Stop(); err != nil {
+			t.Errorf("Run = %v, want nil", err)
+		}
+		if last := y.rec.Settled("load"); len(last) != 1 || !errors.Is(last[0].Err, errDamaged) {
+			t.Errorf("it settled as %v, want %v", last, errDamaged)
+		}
+	})
+}
+
+// TestS1_AnAttemptThatParksWhileTheDrainBegins: what its policy says of parked events goes for that one too.
+func TestS1_AnAttemptThatParksWhileTheDrainBegins(t *testing.T) {
+	for _, policy := range []stage.DrainPolicy{stage.TryOnce, stage.GiveUp, stage.Return} {
+		t.Run(policy.String(), func(t *testing.T) {
+			pipelinetest.Bubble(t, func(t *testing.T) {
+				const slow = 10 * time.Millisecond
+				y := runYard(t, pipeline.Config{Grace: 24 * time.Hour, Observer: pipeline.Observer{
+					Parked:  func(*stage.Delivery, stage.Verdict) { time.Sleep(slow) }, // the drain begins meanwhile
+					Settled: func(*stage.Delivery, stage.Outcome, error) {},
+				}}, loading(retriesIn(time.Hour), stage.OnDrain(policy)))
+				y.put("a", 1)
+				synctest.Wait()
+				began := time.Now()
+				_ = y.Stop()
+				if took := time.Since(began); took != slow {
+					t.Errorf("the drain took %v, want the %v of the observer", took, slow)
+				}
+				s := y.stageOf("load")
+				if got := map[stage.DrainPolicy]uint64{stage.TryOnce: s.Done, stage.GiveUp: s.Failed, stage.Return: s.Returned}; got[policy] != 1 {
+					t.Errorf("figures = %+v, want it ended as %v says", s, policy)
+				}
+			})
+		})
+	}
+}
+
 // TestS1_OnDrainReturn hands a parked event back in the error, untried, with the attempts it has had, and
 // the one behind it, which may not overtake it.
 func TestS1_OnDrainReturn(t *testing.T) {
@@ -566,6 +610,19 @@ func TestS4_ShutdownBeforeRun(t *testing.T) {
 			t.Errorf("%d returned, want 2", s.Returned)
 		}
 	}
+}
+
+// TestS4_ShutdownAfterARunThatWasRefused is one of a pipeline that never ran.
+func TestS4_ShutdownAfterARunThatWasRefused(t *testing.T) {
+	pipelinetest.Bubble(t, func(t *testing.T) { // it would end a Shutdown that waits for a Run
+		y := newYard(t, pipeline.Config{}, loading(pass))
+		y.put("a", 1)
+		y.p.Use() // too late
+		if err := y.p.Run(t.Context()); err == nil {
+			t.Fatal("Run = nil, want what came too late")
+		}
+		y.wantLeft(y.p.Shutdown(t.Context()), map[string][]string{"a": {"queued a1"}})
+	})
 }
 
 // TestS4_ShutdownDuringStart: whoever wins, both come back, and what was accepted is done or handed back.

@@ -52,11 +52,11 @@ func (s *sources) gather(group *conc.WaitGroup, ends <-chan sourceEnd, n int, st
 	isOver := false
 	for range n {
 		end := <-ends
-		var refused *event.RefusedError
+		refused := refusedIn(end.err)
 		switch {
 		case end.err == nil:
 			continue
-		case errors.As(end.err, &refused) && errors.Is(refused.Err, stage.ErrClosed):
+		case refused != nil && isClosed(refused.Err):
 			meta := event.Meta{Topic: end.topic}
 			s.refused = append(s.refused, stage.Unfinished{Meta: meta, Payload: refused.Payload, State: "refused"})
 		default:
@@ -81,9 +81,8 @@ func receive(ctx context.Context, f feed) (err error) {
 		}
 	}()
 	err = f.receive(ctx)
-	var refused *event.RefusedError
-	stopped := ctx.Err() != nil || errors.Is(err, stage.ErrClosed)
-	if err == nil || stopped && !errors.As(err, &refused) {
+	stopped := ctx.Err() != nil || isClosed(err)
+	if err == nil || stopped && refusedIn(err) == nil {
 		return nil
 	}
 	return fmt.Errorf("pipeline: the source of topic %s: %w", f.topic, err)
@@ -109,3 +108,16 @@ func (p *Pipeline) awaitSources(a *assembly, s *sources, grace <-chan time.Time)
 func (a *assembly) jammed() bool {
 	return slices.ContainsFunc(a.runtimes, stage.Runtime.Jammed)
 }
+
+// refusedIn and isClosed are errors.As and errors.Is for an error of a source, which may be one whose methods panic or
+// never end.
+func refusedIn(err error) *event.RefusedError {
+	for _, e := range stage.Errors(err) {
+		if r, ok := e.(*event.RefusedError); ok { //nolint:errorlint // the walk is stage's
+			return r
+		}
+	}
+	return nil
+}
+
+func isClosed(err error) bool { return slices.Contains(stage.Errors(err), stage.ErrClosed) }

@@ -105,6 +105,22 @@ func TestSources_AFaultEndsTheRun(t *testing.T) {
 	}
 }
 
+// TestFault18_ASourceWhoseErrorPanics, or has no end, ends the run like one that fails in any other way.
+func TestFault18_ASourceWhoseErrorPanics(t *testing.T) {
+	for _, broken := range []error{panicky{}, badUnwrap{}, badIs{}, endless{}, circle()} {
+		t.Run(fmt.Sprintf("%T", broken), func(t *testing.T) {
+			pipelinetest.Bubble(t, func(t *testing.T) {
+				y := newYard(t, pipeline.Config{}, loading(pass))
+				pipeline.From(y.p, crates, event.FromReceive(func(context.Context, event.Emit[crate]) error { return broken }))
+				y.start()
+				if err := y.Wait(); err == nil || !strings.Contains(err.Error(), "the source of topic crates: ") {
+					t.Errorf("Run = %v, want the source's failure", err)
+				}
+			})
+		})
+	}
+}
+
 // TestSources_OneThatIgnoresItsContext is reported when the grace and the linger have ended; all that was accepted is
 // done.
 func TestSources_OneThatIgnoresItsContext(t *testing.T) {
@@ -254,11 +270,14 @@ func TestSources_SettledIsCalledOnce(t *testing.T) {
 	}
 }
 
-func retriesOnce() crateHandler {
+func retriesOnce() crateHandler { return retriesIn(time.Millisecond) }
+
+// retriesIn asks for another attempt once, after d, and then succeeds.
+func retriesIn(d time.Duration) crateHandler {
 	var n atomic.Int64
 	return func(context.Context, event.Event[crate]) error {
 		if n.Add(1) == 1 {
-			return stage.RetryAfter(time.Millisecond, errDamaged)
+			return stage.RetryAfter(d, errDamaged)
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/stage"
@@ -17,6 +18,9 @@ import (
 func (p *Pipeline) Drain(ctx context.Context, limit int) (int, error) {
 	if _, err := p.assemble(); err != nil {
 		return 0, err
+	}
+	if p.host.Inside(ctx) && !p.running.Load() {
+		return 0, fmt.Errorf("pipeline: Drain in a handler: %w", ErrCycle)
 	}
 	select {
 	case <-p.step:
@@ -52,14 +56,8 @@ func (p *Pipeline) stepOnce(ctx context.Context) bool {
 			return true
 		}
 	}
-	for {
-		r := p.nextQueued()
-		if r == nil {
-			break
-		}
-		if r.Step(ctx, true) {
-			return true
-		}
+	if p.stepOldest(ctx) {
+		return true
 	}
 	for _, r := range a.runtimes {
 		if r.Step(ctx, true) {
@@ -76,16 +74,57 @@ func (p *Pipeline) queued(r stage.Runtime) {
 	p.mu.Unlock()
 }
 
-func (p *Pipeline) nextQueued() stage.Runtime {
+// stepOldest runs an attempt at the oldest event of those that are queued. What a paused stage has keeps its turn.
+func (p *Pipeline) stepOldest(ctx context.Context) bool {
+	var blocked []stage.Runtime
+	for i := 0; ; {
+		r := p.queuedAt(i)
+		if r == nil {
+			return false
+		}
+		if slices.Contains(blocked, r) {
+			i++
+			continue
+		}
+		ran := r.Step(ctx, true)
+		if !ran && isBlocked(r) {
+			blocked = append(blocked, r)
+			continue
+		}
+		p.unqueue(i)
+		if ran {
+			return true
+		}
+	}
+}
+
+// isBlocked reports whether a stage starts nothing. What waits behind a held or parked event is no reason: it is run when
+// that has ended, and has no turn until then.
+func isBlocked(r stage.Runtime) bool {
+	s := r.Snapshot()
+	return (s.Paused || s.Halted) && s.Queued > 0
+}
+
+func (p *Pipeline) queuedAt(i int) stage.Runtime {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.fifo) == 0 {
-		p.fifo = nil
+	if i >= len(p.fifo) {
 		return nil
 	}
-	r := p.fifo[0]
-	p.fifo = p.fifo[1:]
-	return r
+	return p.fifo[i]
+}
+
+func (p *Pipeline) unqueue(i int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i == 0 { // as nearly always
+		p.fifo = p.fifo[1:]
+	} else {
+		p.fifo = slices.Delete(p.fifo, i, i+1)
+	}
+	if len(p.fifo) == 0 {
+		p.fifo = nil
+	}
 }
 
 // nextDue returns when the next parked event of any stage is due.

@@ -421,3 +421,19 @@ func TestT3_ADayOfBackoffTakesNoTime(t *testing.T) {
 		t.Errorf("%v passed outside, want next to nothing", d)
 	}
 }
+
+// TestT1_ADrainInAHandlerIsAnError: the goroutine that would handle the rest is its own.
+func TestT1_ADrainInAHandlerIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *plant
+		var refused error
+		w = newPlant(t, nil, work(func(ctx context.Context, _ event.Event[job]) error {
+			_, refused = w.p.Drain(ctx, 0)
+			return nil
+		}))
+		w.put("a", 1)
+		if n := pipelinetest.Drain(t, w.p); n != 1 || !errors.Is(refused, pipeline.ErrCycle) {
+			t.Errorf("Drain = %d, and in the handler %v, want 1 and %v", n, refused, pipeline.ErrCycle)
+		}
+	})
+}

@@ -33,12 +33,12 @@ func (c *checker) call(i int, e Entry) {
 	c.mayRun(i, e, ln)
 }
 
-// returned ends a call. Of those in a batch it tells the order: what is put off, or given up before it was due, was
-// not handled.
+// returned ends a call. Of those in a batch it tells the order: what is put off, or given up before it was due, or by a
+// shutdown, was not handled.
 func (c *checker) returned(i int, e Entry, ln *laneState) {
 	ln.calling = without(ln.calling, e)
 	v := stage.VerdictOf(e.Err)
-	if e.Batched && v.Kind != stage.KindPostpone && v.Cause != stage.ErrNotDue { //nolint:errorlint // an error of a handler's may have no end
+	if e.Batched && v.Kind != stage.KindPostpone && v.Cause != stage.ErrNotDue && v.Cause != stage.ErrShutdown { //nolint:errorlint // an error of a handler's may have no end
 		c.called(i, e, ln)
 		if behind := c.event(e, e.Redrive).behind; behind != nil && e.Redrive == "" && !ln.edited {
 			c.fault(i, e, "its lane is held: %v", *behind)

@@ -21,18 +21,18 @@ type recordedLetters struct {
 }
 
 // turns has the letters of a lane stored one after another, so that they are recorded in the order in which they
-// are stored. Its zero value is ready.
+// are stored, and before anything that is done with them. Its zero value is ready.
 type turns struct {
 	mu    sync.Mutex
 	taken map[laneName]chan struct{} // closed when that lane is free
 }
 
-// take waits until the lane of l is free and takes it, until done is called. A letter without a lane waits for none.
+// take waits until the lane of l is free and takes it, until done is called. A letter without a lane has one of its own.
 func (t *turns) take(l *deadletter.Letter) (done func()) {
-	if !l.Ordered {
-		return func() {}
-	}
 	lane, free := laneName{l.Stage, l.Key}, make(chan struct{})
+	if !l.Ordered {
+		lane.lane = l.EventID
+	}
 	t.mu.Lock()
 	for t.taken[lane] != nil {
 		other := t.taken[lane]
@@ -138,7 +138,11 @@ func (s *recordedLetters) Restore(ctx context.Context, ids []string, by deadlett
 
 func (s *recordedLetters) change(ctx context.Context, w What, ids []string, do func() (int, error)) (int, error) {
 	for _, id := range ids { // before it is done, for then what held the lane may go on at once
-		s.note(ctx, w, id)
+		if l, err := s.Get(ctx, id); err == nil {
+			done := s.turns.take(&l) // whoever stores it has recorded that
+			s.note(ctx, w, id)
+			done()
+		}
 	}
 	return do()
 }

@@ -74,10 +74,15 @@ func (w *world) judgeNeighbours(h pipelinetest.History) {
 	if w.batch == 0 || w.timeout {
 		return // what timed out has no answer
 	}
-	givenUp := map[string]bool{} // before they were due
+	givenUp := map[string]bool{}  // while they waited
+	awaited := map[string]error{} // what for
 	for _, e := range h {
 		var n int
-		if e.What == pipelinetest.Returned && stage.VerdictOf(e.Err).Cause == stage.ErrNotDue { //nolint:errorlint // an error of a handler's may have no end
+		cause := stage.VerdictOf(e.Err).Cause
+		switch {
+		case e.What == pipelinetest.Parked && e.Postponed:
+			awaited[e.ID] = e.Err
+		case e.What == pipelinetest.Returned && (cause == stage.ErrNotDue || cause != nil && cause == awaited[e.ID]): //nolint:errorlint // an error of a handler's may have no end
 			givenUp[e.ID] = true
 		}
 		if _, err := fmt.Sscan(e.ID, &n); e.What != pipelinetest.Stored || e.Stage != "first" || err != nil {

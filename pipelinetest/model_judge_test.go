@@ -15,6 +15,7 @@ import (
 // end shuts the pipeline down in one of several ways and returns what was handed back.
 func (w *world) end(cancel context.CancelFunc) []stage.Unfinished {
 	p := w.tape
+	p.toEnd()
 	for _, q := range w.queues {
 		close(q)
 	}
@@ -96,7 +97,8 @@ func (w *world) handedBack(took time.Duration, forced bool) []stage.Unfinished {
 	}
 	held, first := map[string]bool{}, 0
 	for _, e := range u.Events {
-		if e.State == "held" {
+		due, delayed := e.Meta.NotBefore()
+		if e.State == "held" || e.State == "parked" && delayed && due.After(w.stopping) { // nothing waits for it
 			held[w.laneOf(e)] = true
 		}
 		if e.Stage == "first" {

@@ -17,17 +17,20 @@ var outageMethods = []string{"put", "divert", "resolve", "fail", "claim", "mark"
 // outage makes the next calls of a store's methods fail: before they do their work, after it, by a panic, or
 // late.
 type outage struct {
-	mu   sync.Mutex
-	left map[string]int
-	how  int
+	mu    sync.Mutex
+	left  map[string]int
+	how   int
+	lasts time.Duration // at most so long; 0 for as long as it takes
+	ends  map[string]time.Time
 }
 
 func (o *outage) begin(method, times, how int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.left == nil {
-		o.left = map[string]int{}
+		o.left, o.ends = map[string]int{}, map[string]time.Time{}
 	}
+	o.ends[outageMethods[method]] = time.Now().Add(o.lasts)
 	o.left[outageMethods[method]], o.how = times, how
 }
 
@@ -40,7 +43,7 @@ func (o *outage) over() {
 func (o *outage) is(method string) (bool, int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.left[method] == 0 {
+	if o.left[method] == 0 || o.lasts > 0 && time.Now().After(o.ends[method]) {
 		return false, 0
 	}
 	o.left[method]--

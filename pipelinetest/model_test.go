@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,15 +18,22 @@ import (
 	"github.com/runnel-go/runnel/stage"
 )
 
-// A tape is a program: a setting and a string of operations on a pipeline. Every string of bytes is one:
-// each part takes as many bytes as it needs, and bytes that are not there are zero. So one interpreter serves
-// rapid, which draws programs, and the fuzzer, which mutates them.
+// A tape is a program: a setting, a string of operations on a pipeline, and, in its last bytes, how it is shut
+// down. Every string of bytes is one: each part takes as many bytes as it needs, and bytes that are not there are
+// zero. So one interpreter serves rapid, which draws programs, and the fuzzer, which mutates them.
 type tape struct {
 	code []byte
 	at   int
 }
 
-func (p *tape) more() bool { return p.at < len(p.code) }
+// endBytes is how many bytes say how a program ends: so it does not depend on how long it is.
+const endBytes = 4
+
+// more reports whether there is another operation.
+func (p *tape) more() bool { return p.at < len(p.code)-endBytes }
+
+// toEnd goes to the bytes that say how the program ends.
+func (p *tape) toEnd() { p.at = max(len(p.code)-endBytes, 0) }
 
 // pick returns the next byte, below n.
 func (p *tape) pick(n int) int {
@@ -40,6 +48,15 @@ func (p *tape) flip() bool { return p.pick(2) == 1 }
 
 // one in n programs gets true; for what is rare, or spoils much.
 func (p *tape) rare(n int) bool { return p.pick(n) == n-1 }
+
+// warmth is what the pipeline has handled before, so that the engine has settled into a gait.
+type warmth int
+
+const (
+	cold  warmth = iota
+	brisk        // runs of some microseconds
+	fast         // runs that take no time
+)
 
 // setting is what a program's pipeline is like.
 type setting struct {
@@ -59,7 +76,7 @@ type setting struct {
 	once      bool // it is idempotent
 	timeout   bool
 	blind     bool // no observer looks on, so that the engine takes its fastest ways
-	warm      bool // it has handled so many fast events that the engine has settled into its fastest way
+	warm      warmth
 	limits    deadletter.MemoryConfig
 }
 
@@ -79,7 +96,7 @@ func (p *tape) setting() (s setting) {
 		s.limits = deadletter.MemoryConfig{MaxPerSequence: 1 + p.pick(4), MaxLetters: 2 + p.pick(8)}
 	}
 	s.blind = p.flip()
-	s.warm = p.rare(16)
+	s.warm = max(warmth(p.pick(16))-13, cold)
 	if !s.emits && p.rare(3) {
 		s.batch = 1 + p.pick(5)
 		s.workers = max(s.workers, s.batch)
@@ -91,7 +108,7 @@ func (p *tape) setting() (s setting) {
 }
 
 func (s setting) String() string {
-	return fmt.Sprintf("%v, %v, %v, on drain %v, %d workers, buffer %d, max per key %d, %d attempts, %d redrives, no keys %v, twins %v, emits %v, batch %d, once %v, timeout %v, blind %v, warm %v, limits %+v",
+	return fmt.Sprintf("%v, %v, %v, on drain %v, %d workers, buffer %d, max per key %d, %d attempts, %d redrives, no keys %v, twins %v, emits %v, batch %d, once %v, timeout %v, blind %v, warm %d, limits %+v",
 		s.order, s.policy, s.overflow, s.onDrain, s.workers, s.buffer, s.maxPerKey, s.attempts, s.redrives, s.noKeys, s.twins, s.emits, s.batch, s.once, s.timeout, s.blind, s.warm, s.limits)
 }
 
@@ -130,6 +147,7 @@ func TestModel(t *testing.T) {
 		}
 	}
 	began := time.Now()
+	var failed [shards]string // the smallest program so far, once more at the end: a history is long
 	t.Run("programs", func(t *testing.T) {
 		for i := range shards {
 			t.Run(strconv.Itoa(i), func(t *testing.T) {
@@ -140,6 +158,8 @@ func TestModel(t *testing.T) {
 					code := rapid.SliceOfN(rapid.Byte(), n, n).Draw(rt, "program")
 					trail.note(code)
 					if err := play(t, code); err != nil {
+						what, _, _ := strings.Cut(err.Error(), "\n")
+						failed[i] = fmt.Sprintf("%s\n[]byte(%q)", what, code)
 						rt.Fatalf("%s", complaint(code, err))
 					}
 				})
@@ -147,6 +167,11 @@ func TestModel(t *testing.T) {
 		}
 	})
 	t.Logf("%d programs in %v", programs, time.Since(began).Round(time.Millisecond))
+	for i, program := range failed {
+		if program != "" {
+			t.Logf("shard %d: %s", i, program)
+		}
+	}
 }
 
 // trail remembers, in long runs, the program that runs, for the case that it ends the whole process, as a

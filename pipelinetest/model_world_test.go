@@ -165,7 +165,7 @@ func (w *world) run() error {
 			}
 		})
 	}
-	if w.warm {
+	if w.warm > cold {
 		w.warmUp()
 	}
 	for ops := 0; w.tape.more() && ops < 120; ops++ {
@@ -184,15 +184,21 @@ func (w *world) run() error {
 	return errors.Join(w.faults...)
 }
 
-// warmUp has the pipeline handle events that take no time, never so many at once that one is refused.
+// warmUp has the pipeline handle events that take little time, or none, never so many at once that one is refused.
 func (w *world) warmUp() {
+	var script []act
+	rest := synctest.Wait
+	if w.warm == brisk {
+		rest = func() { time.Sleep(time.Millisecond) }
+		script = []act{{what: actSlow, takes: 3 * time.Microsecond}}
+	}
 	for n := range 1500 {
 		if n%((w.buffer+1)/2) == 0 || w.maxPerKey > 0 || w.twins {
-			synctest.Wait()
+			rest()
 		}
-		_ = w.send(context.Background(), w.newTask("warm", nil), false)
+		_ = w.send(context.Background(), w.newTask("warm", script), false)
 	}
-	synctest.Wait()
+	rest()
 }
 
 // operate does the next thing.

@@ -93,7 +93,9 @@ func (r *Run) Settle() {
 	r.t.Helper()
 	began := time.Now()
 	for {
-		synctest.Wait()
+		if !quiet() {
+			r.t.Fatalf("pipelinetest: Settle works only inside of pipelinetest.Bubble; wrap the test in it")
+		}
 		if r.atRest() {
 			break
 		}
@@ -106,6 +108,17 @@ func (r *Run) Settle() {
 	if err := r.pipeline.Snapshot().Sum(false); err != nil {
 		r.t.Errorf("pipelinetest: events are lost: %v", err)
 	}
+}
+
+// quiet is synctest.Wait. It reports whether there is a bubble to wait in.
+func quiet() (bubbled bool) {
+	defer func() {
+		if v := recover(); v != nil && v != "goroutine is not in a bubble" {
+			panic(v)
+		}
+	}()
+	synctest.Wait()
+	return true
 }
 
 // atRest reports whether nothing can happen by itself any more. It is asked while everything waits, so

@@ -207,6 +207,15 @@ func TestSettleGivesUpWhenThereIsNoRest(t *testing.T) {
 	})
 }
 
+func TestSettleOutsideOfABubbleSaysWhatIsMissing(t *testing.T) {
+	w := &watched{TB: t}
+	p, _ := one(pipeline.Config{}, fine)
+	run := pipelinetest.Start(w, p)
+	survive(run.Settle)
+	w.end()
+	w.want(t, "pipelinetest: Settle works only inside of pipelinetest.Bubble; wrap the test in it")
+}
+
 func TestDrainHandlesWhatMayRunNow(t *testing.T) {
 	rec := pipelinetest.NewRecorder()
 	p, pub := one(pipeline.Config{Observer: rec.Observer()}, func(_ context.Context, e event.Event[order]) error {

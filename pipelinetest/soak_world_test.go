@@ -27,6 +27,9 @@ const (
 	soakPublishers = 4
 	soakBurst      = 8
 	soakPause      = 5 * time.Millisecond // between two bursts of a publisher, on average
+	// soakOutage is how long a method fails at most. It begins to fail every two seconds: were it to fail until it was
+	// called, a stage that waits for its next try for longer than that would never meet it well.
+	soakOutage = 200 * time.Millisecond
 )
 
 // purchase is the n-th of its key.
@@ -61,7 +64,7 @@ type soak struct {
 func newSoak(t *testing.T) *soak {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	w := &soak{t: t, runs: make(chan error, 1)}
+	w := &soak{t: t, runs: make(chan error, 1), outage: outage{lasts: soakOutage}}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.letters = &brokenLetters{deadletter.NewMemory(deadletter.MemoryConfig{MaxPerSequence: 50}), &w.outage}
 	ids := &brokenClaims{idempotency.NewMemory(idempotency.MemoryConfig{Capacity: 1 << 14, Retention: 5 * time.Second}), &w.outage}

@@ -20,6 +20,9 @@ type Answers struct {
 // Ask accepts one event, and tells what becomes of it.
 func (d *Door[T]) Ask(ctx context.Context, payload T, opts []event.PublishOption, a Answers) error {
 	r := &receipt{each: a.Settled, output: a.Output, done: func(error) { a.All() }}
+	if f := d.follower(ctx); f != nil {
+		return d.followed(ctx, f, &payload, opts, r)
+	}
 	return d.accept(ctx, &payload, opts, &arrival{receipt: r})
 }
 

@@ -94,7 +94,7 @@ func Batch[T any](topic *event.Topic[T], name string, limits Limits, handle func
 	if handle != nil {
 		b.process = func(context.Context, *runner[T]) error { return nil } // each pipeline's own takes its place
 	}
-	s := describe("batch", name, topic, b, append([]Option{Workers(2 * limits.Size)}, opts...))
+	s := describe("batch", name, topic, b, append([]Option{Workers(min(2*limits.Size, MaxWorkers))}, opts...))
 	s.set.batch = &limits
 	return s
 }

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -23,6 +24,9 @@ func checkChain(label string, chain []Middleware) []error {
 			faults = append(faults, fmt.Errorf("stage: %s: %w", label, m.Fault))
 		}
 		for j, other := range chain {
+			if j < i && m.Single != nil && reflect.ValueOf(m.Single).Comparable() && m.Single == other.Single {
+				faults = append(faults, fmt.Errorf("stage: %s: middleware %s stands twice in the chain, and would wait for itself; leave one out", label, m.Name))
+			}
 			if j < i && slices.Contains(m.Outside, other.Name) || j > i && slices.Contains(m.Inside, other.Name) {
 				faults = append(faults, misplaced(label, chain, m.Name, other.Name, j < i))
 			}
@@ -36,7 +40,8 @@ func misplaced(label string, chain []Middleware, name, other string, outside boo
 	if outside {
 		where = "outside"
 	}
-	return fmt.Errorf("stage: %s: middleware %s must stand %s of %s, but the chain is %s; the canonical order is %s",
+	return fmt.Errorf("stage: %s: middleware %s must stand %s of %s, but the chain is %s; the canonical order is %s; "+
+		"what p.Use adds stands outside of all that stage.Use adds: if one is of each, give both to the stage",
 		label, name, where, other, chainText(chain), Canonical)
 }
 

@@ -66,9 +66,9 @@ func TestCheckNamesTheFieldAndTheMend(t *testing.T) {
 		"no output":                  {stage.Map[order, order](orders, "charge", nil, turn), []string{"charge", "the topic to publish to is nil", "event.NewTopic"}},
 		"a faulty topic":             {stage.Handle(bad, "charge", handle), []string{"the name is empty", "NewTopic"}},
 		"a faulty output":            {stage.Map(orders, "charge", bad, turn), []string{"the name is empty", "NewTopic"}},
-		"no workers":                 {with(stage.Workers(0)), []string{"charge", "Workers(0)", "at least 1"}},
-		"negative workers":           {with(stage.Workers(-1)), []string{"Workers(-1)", "at least 1"}},
-		"no buffer":                  {with(stage.Buffer(0)), []string{"charge", "Buffer(0)", "at least 1"}},
+		"no workers":                 {with(stage.Workers(0)), []string{"charge", "Workers(0)", "from 1 to"}},
+		"negative workers":           {with(stage.Workers(-1)), []string{"Workers(-1)", "from 1 to"}},
+		"no buffer":                  {with(stage.Buffer(0)), []string{"charge", "Buffer(0)", "from 1 to"}},
 		"an unknown order":           {with(stage.WithOrder(9)), []string{"WithOrder(9)", "PerKey, Serial or Unordered"}},
 		"an unknown overflow":        {with(stage.WithOverflow(9)), []string{"WithOverflow(9)", "Block, Reject, DropOldest or DropNewest"}},
 		"an unknown drain policy":    {with(stage.OnDrain(9)), []string{"OnDrain(9)", "WaitUntilDue, TryOnce, GiveUp or Return"}},
@@ -159,7 +159,7 @@ func TestChainOrder(t *testing.T) {
 			if len(faults) != 1 {
 				t.Fatalf("Check = %q, want one fault", faults)
 			}
-			for _, part := range append(c.want, "stage: charge", "canonical order is "+stage.Canonical) {
+			for _, part := range append(c.want, "stage: charge", "canonical order is "+stage.Canonical, "outside of all that stage.Use adds", "give both to the stage") {
 				if !strings.Contains(faults[0].Error(), part) {
 					t.Errorf("Check = %q, want it to say %q", faults[0], part)
 				}

@@ -22,7 +22,7 @@ func (r *runner[T]) early(it *item[T], d *lane.Decision) bool {
 	switch {
 	case !live || !r.s.draining.Load() || r.s.set.drain == WaitUntilDue:
 		r.again, r.cause = KindPostpone, ErrNotDue
-		*d = lane.Decision{Action: lane.Park, Delay: wait}
+		*d = lane.Decision{Action: lane.Park, Delay: wait, Hurry: live && r.s.set.drain != WaitUntilDue}
 	case r.s.set.drain == GiveUp:
 		r.preset = Permanent(ErrNotDue)
 		return false

@@ -46,6 +46,7 @@ type slot interface {
 	encode() (data []byte, codec string, err error)
 	clone() slot
 	memory() *memory
+	undecodable() bool
 	receipt() *receipt // of whoever waits for the event, or nil
 }
 
@@ -55,6 +56,9 @@ func (d *Delivery) Payload() any { return d.slot.payload() }
 // Encode returns the payload as its topic's codec writes it, with the codec's name; for an event that
 // could not be decoded, the bytes that arrived, with an empty name. A codec that panics is an error.
 func (d *Delivery) Encode() (data []byte, codec string, err error) { return d.slot.encode() }
+
+// Undecodable reports whether the event could not be decoded: its payload is empty, and its handler is not called.
+func (d *Delivery) Undecodable() bool { return d.slot.undecodable() }
 
 // History returns the failed attempts so far, oldest first: the first and the last few of them.
 func (d *Delivery) History() []Attempt {
@@ -104,6 +108,10 @@ func (d *Delivery) SetHandled() { d.Keep(handledOwner{}, true) }
 // is left of it may end whatever has become of those ahead of it, and must not be put behind them.
 func (d *Delivery) Handled() bool { return d.Kept(handledOwner{}) != nil }
 
+// InDoubt reports whether an earlier attempt may have been committed, with what it emitted not published yet: only the
+// middleware that commits can tell, so that the event must come to it.
+func (d *Delivery) InDoubt() bool { return d.Kept(committedOwner{}) != nil }
+
 type handledOwner struct{}
 
 // Attempt is one failed attempt.
@@ -117,6 +125,7 @@ type Attempt struct {
 type memory struct {
 	failed   int // attempts that counted
 	attempts []Attempt
+	awaits   error // why it was postponed last
 	kept     []kept
 }
 
@@ -133,12 +142,16 @@ func (m *memory) fail(err error, now time.Time) {
 	m.attempts = append(m.attempts, Attempt{Number: m.failed, At: now, Err: err})
 }
 
-// last returns the newest failure, or one that says that there was none.
+// last returns the newest failure, or, where no attempt has failed, what the event waits for.
 func (m *memory) last() error {
-	if len(m.attempts) == 0 {
+	switch {
+	case len(m.attempts) > 0:
+		return m.attempts[len(m.attempts)-1].Err
+	case m.awaits != nil:
+		return m.awaits
+	default:
 		return errUnspecified
 	}
-	return m.attempts[len(m.attempts)-1].Err
 }
 
 func (m *memory) keep(owner, value any) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/runnel-go/runnel/event"
+	"github.com/runnel-go/runnel/stage/internal/lane"
 )
 
 // Intake is where the events of one topic come in, whatever their type.
@@ -92,10 +93,8 @@ func (d *Door[T]) Topic() *event.Topic[T] { return d.topic }
 
 // Publish accepts one event; see event.Publisher.
 func (d *Door[T]) Publish(ctx context.Context, payload T, opts ...event.PublishOption) error {
-	if d.host.Follow != nil && ctx != nil {
-		if f := d.host.Follow(ctx); f != nil {
-			return d.followed(ctx, f, event.Incoming[T]{Payload: payload, Options: opts})
-		}
+	if f := d.follower(ctx); f != nil {
+		return d.followed(ctx, f, &payload, opts, &receipt{})
 	}
 	return d.accept(ctx, &payload, opts, nil)
 }
@@ -108,31 +107,57 @@ func (d *Door[T]) PublishFrom(ctx context.Context, payload *T, opts []event.Publ
 	return d.accept(ctx, payload, opts, nil)
 }
 
-// followed accepts an event of which somebody wants to be told.
-func (d *Door[T]) followed(ctx context.Context, f Follower, in event.Incoming[T]) error {
-	in.Settled = func(error) { f.Done() }
+// follower returns who wants to be told of what ctx's publish leads to, or nil.
+func (d *Door[T]) follower(ctx context.Context) Follower {
+	if d.host.Follow == nil || ctx == nil {
+		return nil
+	}
+	return d.host.Follow(ctx)
+}
+
+// followed accepts an event of which f wants to be told, beside whoever has the receipt.
+func (d *Door[T]) followed(ctx context.Context, f Follower, payload *T, opts []event.PublishOption, r *receipt) error {
+	each, done := r.each, r.done
+	r.each = func(stage string, o Outcome, err error) {
+		if each != nil {
+			each(stage, o, err)
+		}
+		f.Ended(stage, o, err)
+	}
+	r.done = func(err error) {
+		if done != nil {
+			done(err)
+		}
+		f.Done()
+	}
 	f.Expect()
-	err := d.Accept(ctx, in, f.Ended)
+	err := d.accept(ctx, payload, opts, &arrival{receipt: r})
 	if err != nil {
 		f.Done()
 	}
 	return err
 }
 
-// Accept accepts an event that comes with an acknowledgement, or cannot be decoded. Each, unless nil,
-// is called for each stage with how the event ended there.
+// Accept accepts an event that comes with an acknowledgement, or cannot be decoded, or not be routed, where its bytes are
+// known. Each, unless nil, is called for each stage with how the event ended there.
 func (d *Door[T]) Accept(ctx context.Context, in event.Incoming[T], each func(stage string, o Outcome, err error)) error {
 	a := &arrival{raw: in.Raw, undecodable: in.Err}
 	if in.Settled != nil || each != nil {
 		a.receipt = &receipt{each: each, done: in.Settled}
 	}
-	return d.accept(ctx, &in.Payload, in.Options, a)
+	err := d.accept(ctx, &in.Payload, in.Options, a)
+	if err != nil && in.Err == nil && in.Raw != nil && isUnfit(err) {
+		a.undecodable, a.unfit = err, true
+		return d.accept(ctx, &in.Payload, in.Options, a)
+	}
+	return err
 }
 
 // arrival is what an event may bring beside its payload.
 type arrival struct {
 	receipt     *receipt
 	undecodable error
+	unfit       bool // it was decoded: what of its key and identity can be used is
 	raw         []byte
 }
 
@@ -160,7 +185,7 @@ func (d *Door[T]) accept(ctx context.Context, payload *T, opts []event.PublishOp
 		full, err := d.offer(ctx, &c, payload, a)
 		if full == nil || err != nil {
 			if waited && full == nil {
-				d.passOn()
+				d.leaveRoom()
 			}
 			return err
 		}
@@ -174,10 +199,17 @@ func (d *Door[T]) accept(ctx context.Context, payload *T, opts []event.PublishOp
 
 var errNilContext = errors.New("the context is nil; give it one")
 
-// passOn wakes the next publisher that waits, after one that waited has gone.
+// passOn wakes the next publisher that waits, in the place of one that was woken and has gone.
 func (d *Door[T]) passOn() {
 	for _, s := range d.stages {
 		s.room.signal()
+	}
+}
+
+// leaveRoom is called by a publisher that waited and got in. What room there is beside it is for the next that waits.
+func (d *Door[T]) leaveRoom() {
+	for _, s := range d.stages {
+		s.took()
 	}
 }
 
@@ -194,26 +226,54 @@ func (d *Door[T]) describe(ctx context.Context, c *candidate, payload *T, opts [
 			err = d.refuse(fmt.Errorf("a key or identity function panicked: %s", valueText(recover())))
 		}
 	}()
-	err = d.label(c, payload, opts, a)
+	err = d.label(ctx, c, payload, opts, a)
 	returned = true
-	c.meta.Carry(event.Carried(ctx))
-	c.meta.Origin = d.origin
 	return err
 }
 
-// label asks for the event's keys and identity.
-func (d *Door[T]) label(c *candidate, payload *T, opts []event.PublishOption, a *arrival) error {
+// label asks for the event's keys and identity. The stages' own functions see all of the meta but Seq and Time.
+func (d *Door[T]) label(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, a *arrival) error {
+	c.meta.Origin = d.origin
+	if a != nil && a.unfit {
+		return d.salvage(ctx, c, payload, opts, a.undecodable)
+	}
 	if a != nil && a.undecodable != nil {
-		return d.topic.DescribeRaw(&c.meta, opts)
+		err := d.topic.DescribeRaw(&c.meta, opts)
+		c.meta.Carry(event.Carried(ctx))
+		return err
 	}
 	if err := d.topic.DescribeAt(&c.meta, payload, opts); err != nil {
 		return err
 	}
-	return d.ownKeys(c, payload)
+	c.meta.Carry(event.Carried(ctx))
+	return d.ownKeys(c, payload, false)
 }
 
-// ownKeys asks the stages that have a key or levels of their own for them.
-func (d *Door[T]) ownKeys(c *candidate, payload *T) error {
+// salvage labels an event that was refused for what it is, and becomes a letter: what of its key and identity can be
+// used is, so that it has its place in its lane.
+func (d *Door[T]) salvage(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, cause error) error {
+	tooLarge := errors.Is(cause, event.ErrTooLarge)
+	if tooLarge { // nothing looks at such a payload
+		_ = d.topic.DescribeRaw(&c.meta, opts)
+	} else {
+		_ = d.topic.DescribeAt(&c.meta, payload, opts) // it says the cause again
+	}
+	if len(c.meta.Key) > event.MaxTextBytes {
+		c.meta.Key = ""
+	}
+	if len(c.meta.GivenID) > event.MaxTextBytes {
+		c.meta.GivenID = ""
+	}
+	c.meta.Carry(event.Carried(ctx))
+	if tooLarge {
+		return nil
+	}
+	return d.ownKeys(c, payload, true)
+}
+
+// ownKeys asks the stages that have a key or levels of their own for them. One whose key cannot be used is an error, or,
+// where the event is unfit, keeps it in no order.
+func (d *Door[T]) ownKeys(c *candidate, payload *T, unfit bool) error {
 	for i, s := range d.stages {
 		if s.ownKey == nil && s.level == nil {
 			continue
@@ -223,6 +283,11 @@ func (d *Door[T]) ownKeys(c *candidate, payload *T) error {
 			c.keys = &keys
 		}
 		key, err := s.describe(c, payload)
+		if err != nil && unfit {
+			if key, err = "", nil; s.level != nil {
+				key = levelTexts[0]
+			}
+		}
 		if err != nil {
 			return d.refuse(fmt.Errorf("stage %s: %w", s.name, err))
 		}
@@ -235,7 +300,7 @@ func (d *Door[T]) ownKeys(c *candidate, payload *T) error {
 // or the error.
 func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arrival) (full *running[T], err error) {
 	var dropped []dropping[T]
-	d.mu.Lock()
+	d.lock()
 	if d.closed && (d.sealed || !d.host.Inside(ctx)) {
 		d.mu.Unlock()
 		return nil, d.refuse(ErrClosed)
@@ -295,6 +360,10 @@ type dropping[T any] struct {
 	stage *running[T]
 	item  *item[T]
 }
+
+func (d *Door[T]) lock() { lane.LockBriefly(&d.mu, lockTries) }
+
+const lockTries = 30
 
 // await waits for room in the stage full. A handler of this pipeline that would wait for itself gets
 // ErrCycle.

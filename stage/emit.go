@@ -47,6 +47,18 @@ func (e *emitting[T, U]) run(s *Stage, h *Host, chain []Middleware, intake, outp
 // outbox holds what a handler returned until its attempt has succeeded.
 type outbox[T, U any] struct{ out []U }
 
+// maxOutbox bounds the room that a worker keeps for the next event.
+const maxOutbox = 64
+
+// empty lets go of what was emitted.
+func (b *outbox[T, U]) empty() {
+	if cap(b.out) > maxOutbox {
+		b.out = nil
+	}
+	clear(b.out)
+	b.out = b.out[:0]
+}
+
 // unsent is what is left to publish of an attempt that had succeeded, kept with the event when a publish
 // failed: the next attempt goes on from there and does not call the handler again.
 type unsent[U any] struct{ out []U }
@@ -66,16 +78,17 @@ func emitter[T, U any](to *Door[U]) func(Handler) Handler {
 				return next(ctx, d) // refuses the clone
 			}
 			box := r.box.(*outbox[T, U])
-			clear(box.out)
-			box.out = box.out[:0]
-			if err := next(ctx, d); err != nil {
-				return err
+			box.empty() // of what an attempt left that ended its goroutine
+			err := next(ctx, d)
+			if err == nil {
+				var sent int
+				if sent, err = publishEach(ctx, d, to, box.out); err != nil {
+					d.Keep(unsentOwner{}, &unsent[U]{append([]U(nil), box.out[sent:]...)})
+					err = unfit(err)
+				}
 			}
-			if sent, err := publishEach(ctx, d, to, box.out); err != nil {
-				d.Keep(unsentOwner{}, &unsent[U]{append([]U(nil), box.out[sent:]...)})
-				return unfit(err)
-			}
-			return nil
+			box.empty()
+			return err
 		}
 	}
 }
@@ -109,8 +122,12 @@ func publishEach[U any](ctx context.Context, d *Delivery, to *Door[U], out []U) 
 
 // unfit marks an output that can never be published, because it has no key, say, as a permanent failure.
 func unfit(err error) error {
-	if errors.Is(err, event.ErrNoKey) || errors.Is(err, event.ErrNoID) || errors.Is(err, event.ErrTooLong) || errors.Is(err, event.ErrTooLarge) {
+	if isUnfit(err) {
 		return Permanent(err)
 	}
 	return err
+}
+
+func isUnfit(err error) bool {
+	return errors.Is(err, event.ErrNoKey) || errors.Is(err, event.ErrNoID) || errors.Is(err, event.ErrTooLong) || errors.Is(err, event.ErrTooLarge)
 }

@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -33,8 +32,8 @@ func afterCommitEmitter[T, U any](to *Door[U]) func(Handler) Handler {
 				return next(ctx, d) // refuses the clone
 			}
 			box := r.box.(*outbox[T, U])
-			clear(box.out)
-			box.out = box.out[:0]
+			box.empty()
+			defer box.empty()
 			err := next(ctx, d)
 			switch {
 			case err == nil:
@@ -46,12 +45,14 @@ func afterCommitEmitter[T, U any](to *Door[U]) func(Handler) Handler {
 				d.Keep(committedOwner{}, left)
 				d.SetHandled()
 				return left.putOff(ctx, err)
-			case errors.Is(err, ErrInDoubt) && len(box.out) > 0:
+			case len(box.out) > 0 && isInDoubt(err):
 				d.Keep(committedOwner{}, &committed[U]{out: append([]U(nil), box.out...), inDoubt: true})
 			case left != nil && VerdictOf(err).Reason == ReasonDuplicate:
 				left.inDoubt, left.verdict = false, err
 				d.SetHandled()
 				return left.publish(ctx, d, to)
+			case left != nil && r.called && !isInDoubt(err): // it was not committed: the handler was called again
+				d.Keep(committedOwner{}, nil)
 			}
 			return err
 		}
@@ -81,4 +82,10 @@ func (c *committed[U]) putOff(ctx context.Context, err error) error {
 	}
 	c.wait = min(max(2*c.wait, firstEmitWait), maxEmitWait)
 	return Postpone(c.wait, err)
+}
+
+// isInDoubt is errors.Is for an error that may be the handler's.
+func isInDoubt(err error) bool {
+	_, found := findError(err, func(e error) bool { return e == ErrInDoubt }) //nolint:errorlint // the walk is our own
+	return found
 }

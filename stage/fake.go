@@ -29,6 +29,8 @@ func (s *looseSlot[T]) memory() *memory { return &s.mem }
 
 func (s *looseSlot[T]) receipt() *receipt { return nil }
 
+func (s *looseSlot[T]) undecodable() bool { return s.bad }
+
 func (s *looseSlot[T]) payload() any { return s.event.Payload }
 
 func (s *looseSlot[T]) clone() slot { c := *s; return &c }

@@ -35,6 +35,7 @@ type batch[T any] struct {
 	over   chan struct{} // closed by its leader
 	errs   []error       // of each event, if whole is nil
 	whole  error         // it failed as a whole
+	late   bool          // its time was up
 }
 
 // boarding is what a worker knows of its event and its batch, from one attempt to the next.
@@ -84,18 +85,18 @@ func (f *former[T]) process(ctx context.Context, r *runner[T]) error {
 	<-b.over
 	switch {
 	case b.whole == nil:
-		if !r.seat.Turn(f.stage.base) {
+		if !r.seat.Turn(context.WithoutCancel(f.stage.base)) { // those ahead were in this batch: their handler has returned too
 			return untried()
 		}
 		own.handled = b.errs[place] == nil
 		return b.errs[place]
 	case len(b.events) == 1:
 		return b.whole
-	case behind != nil:
+	case Interrupted(ctx):
+		return context.Cause(ctx)
+	case behind != nil, b.late, ctx.Err() != nil: // no time is left: it is tried by itself before anything counts
 		r.goAlone()
 		return untried()
-	case ctx.Err() != nil:
-		return context.Cause(ctx) // no time left; the next attempt is its own
 	default:
 		return f.single(ctx, e)
 	}
@@ -136,10 +137,21 @@ func inTurnPlace(chain []Middleware) int {
 // single handles one event as a batch of its own.
 func (f *former[T]) single(ctx context.Context, e event.Event[T]) error {
 	err := f.handle(ctx, []event.Event[T]{e})
-	if errs, ok := err.(BatchErrors); ok && len(errs) == 1 { //nolint:errorlint // what the handler returned, not what it wrapped
+	errs, ok := err.(BatchErrors) //nolint:errorlint // what the handler returned, not what it wrapped
+	switch {
+	case !ok:
+		return err
+	case len(errs) == 1:
 		return errs[0]
+	default:
+		return f.miscounted(errs, 1)
 	}
-	return err
+}
+
+// miscounted is the failure of a handler that answered for another number of events. It wraps none of the answers,
+// whose verdicts are nobody's.
+func (f *former[T]) miscounted(errs BatchErrors, events int) error {
+	return fmt.Errorf("stage: %s answered for %d events of a batch of %d: %s", f.stage.name, len(errs), events, ErrorText(errs))
 }
 
 // join puts an event into the forming batch, or begins one with it. The first place is the leader's. An event
@@ -193,6 +205,7 @@ func (f *former[T]) lead(ctx context.Context, b *batch[T]) {
 	}
 	defer cancel()
 	err := f.call(work, b.events)
+	b.late = work.Err() != nil
 	errs, each := err.(BatchErrors) //nolint:errorlint // what the handler returned, not what it wrapped
 	switch {
 	case err == nil:
@@ -200,7 +213,7 @@ func (f *former[T]) lead(ctx context.Context, b *batch[T]) {
 	case each && len(errs) == len(b.events):
 		b.errs, b.whole = errs, nil
 	case each:
-		b.whole = fmt.Errorf("stage: %s answered for %d events of a batch of %d: %w", f.stage.name, len(errs), len(b.events), err)
+		b.whole = f.miscounted(errs, len(b.events))
 	default:
 		b.whole = err
 	}

@@ -39,6 +39,9 @@ type Middleware struct {
 	// the handler's context. What Map and Expand return is published outside of it, after the commit; a
 	// Batch, whose handler has no such context, is refused.
 	Commits bool
+	// Single, when not nil, is what no two middleware of one chain may have equal: what they would claim or take
+	// room of twice for one attempt.
+	Single any
 	// Fault, when not nil, says what is wrong with the middleware's own settings. It is reported
 	// before anything starts.
 	Fault error

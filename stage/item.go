@@ -18,9 +18,13 @@ type item[T any] struct {
 	pooled bool
 }
 
-// fill makes it hold a candidate.
+// fill makes it hold a candidate. The meta was written word by word just before: to copy it in larger pieces would wait
+// until all of that has arrived in the cache, behind whatever else was written.
 func (it *item[T]) fill(c *candidate, payload *T) {
-	it.event.Meta, it.event.Payload, it.keys, it.x = c.meta, *payload, c.keys, c.x
+	to, from := &it.event.Meta, &c.meta
+	to.GivenID, to.Topic, to.Key = from.GivenID, from.Topic, from.Key
+	to.Seq, to.Origin, to.Time, to.Header = from.Seq, from.Origin, from.Time, from.Header
+	it.event.Payload, it.keys, it.x = *payload, c.keys, c.x
 }
 
 // extra is what only some items carry.
@@ -30,7 +34,7 @@ type extra struct {
 	arrived *arrived
 	letter  *letter
 	parked  bool // it waits for another attempt
-	held    bool // it waits, or waited, for a release
+	skip    bool // it was released to be dropped
 	alone   bool // its batch failed as a whole: it is one of its own from now on
 }
 

@@ -73,8 +73,8 @@ const (
 	WaitUntilDue DrainPolicy = iota
 	// TryOnce tries them once, now; Retry does not park them again.
 	TryOnce
-	// GiveUp settles them with their last failure, untried: with the dead-letter middleware they
-	// become letters.
+	// GiveUp settles them with their last failure, or where there was none with what they wait for, untried: with
+	// the dead-letter middleware they become letters.
 	GiveUp
 	// Return hands them back in the UnfinishedError, and what waits behind them with them.
 	Return
@@ -100,6 +100,12 @@ const (
 	DefaultBuffer  = 1024
 )
 
+// The most that a stage may have: its items are made with it.
+const (
+	MaxWorkers = 1 << 16
+	MaxBuffer  = 1 << 24
+)
+
 // Option sets one property of a stage.
 type Option interface{ applyStage(*settings) }
 
@@ -122,15 +128,15 @@ type settings struct {
 	batch      *Limits // of Batch, else nil
 }
 
-// Workers is how many events the stage handles at once, at least 1. The default is DefaultWorkers, and
+// Workers is how many events the stage handles at once, from 1 to MaxWorkers. The default is DefaultWorkers, and
 // 1 for a Serial stage.
 func Workers(n int) Option {
 	return option(func(s *settings) { s.workers = n })
 }
 
-// Buffer is how many events may wait in the stage, at least 1: so many come in without waiting while every
+// Buffer is how many events may wait in the stage, from 1 to MaxBuffer: so many come in without waiting while every
 // worker is busy. Beyond it the overflow mode decides. What waits in lanes, parked events and those behind them,
-// may take half of it and the workers' number; the other half stays in the stage's channel until then.
+// may take half of it and the workers' number; the other half stays in the stage's inlet until then.
 // The stage's capacity, the bound on all that is queued, running, parked and held, is the buffer and
 // twice the workers: those that run, and as many redriven dead letters.
 func Buffer(n int) Option {

@@ -8,7 +8,7 @@ import (
 
 // pool holds the items of a stage that are in no use. An item is filled in once, by the publisher, and from
 // then on its address goes from hand to hand, because to copy an event costs as much as to send it. As many as the
-// stage may hold are made at first, in one piece, which is what its channel would take if it held them.
+// stage may hold are made at first, in one piece, which takes what a ring of the events themselves would take.
 //
 // A publisher takes from free, under the lock of the door. A runner collects what it is done with and
 // gives it back by the handful.

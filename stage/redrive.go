@@ -27,10 +27,13 @@ var (
 	ErrUnsettled = errors.New("the redriven letter was not handled")
 )
 
+// Gate calls enter, and returns what that says, or false without calling it.
+type Gate func(enter func() bool) bool
+
 // Redrive is described at Runtime. It waits while as many redrives are under way as the stage has
 // workers, until ctx ends. Once it has begun, the end of ctx interrupts the handler if that has been
 // called, and takes the letter back out of its lane if not: there is nothing to wait for.
-func (s *running[T]) Redrive(ctx context.Context, l Redriven) (<-chan error, error) {
+func (s *running[T]) Redrive(ctx context.Context, l Redriven, gate Gate) (<-chan error, error) {
 	if !s.SettlesLetters() {
 		return nil, fmt.Errorf("stage: %s: %w", s.name, ErrNoRedrive)
 	}
@@ -54,7 +57,7 @@ func (s *running[T]) Redrive(ctx context.Context, l Redriven) (<-chan error, err
 		ended <- redriveResult(o, err)
 	}}
 	it.x.receipt.left.Store(1)
-	if !s.engine.Redrive(it) {
+	if !gate(func() bool { return s.engine.Redrive(it) }) {
 		stop()
 		<-s.redrives
 		return nil, fmt.Errorf("stage: %s: redrive: %w", s.name, errors.Join(ErrShutdown, ErrClosed))

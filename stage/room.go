@@ -25,13 +25,16 @@ const (
 	roomLate = time.Millisecond
 )
 
-func (r *room) signal() {
+// signal wakes a publisher that waits; it reports whether it did.
+func (r *room) signal() bool {
 	if r.waiters.Load() == 0 {
-		return
+		return false
 	}
 	select {
 	case r.token <- struct{}{}:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -47,18 +50,20 @@ func (r *room) enter() {
 	r.waiters.Add(1)
 }
 
-// took is called when there is more room in the stage than before.
-func (s *running[T]) took() {
+// took is called when there is more room in the stage than before. It reports whether it has woken a publisher.
+func (s *running[T]) took() (woken bool) {
 	r := &s.room
 	if r.waiters.Load() == 0 {
-		return
+		return false
 	}
 	size := s.engine.Slots()
 	if free := size - s.engine.Queued(); free == size || free >= size/roomPart {
-		r.signal()
-	} else if r.late.CompareAndSwap(false, true) {
+		return r.signal()
+	}
+	if r.late.CompareAndSwap(false, true) {
 		r.timer.Reset(roomLate)
 	}
+	return false
 }
 
 // keyCounts counts the events of each key in a stage with MaxPerKey.

@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/runnel-go/runnel/event"
 	"github.com/runnel-go/runnel/stage/internal/lane"
 )
 
@@ -78,9 +77,6 @@ func (r *runner[T]) Run(p **item[T], d *lane.Decision) {
 		r.s.tally.untried.Add(1)
 		return
 	}
-	if o := r.s.host.Observer.Started; o != nil {
-		r.s.host.guard("Started", func() { o(&r.d) })
-	}
 	returned := false
 	defer func() {
 		if !returned {
@@ -91,6 +87,9 @@ func (r *runner[T]) Run(p **item[T], d *lane.Decision) {
 			r.cancel = nil
 		}
 	}()
+	if o := r.s.host.Observer.Started; o != nil {
+		r.s.host.guard("Started", func() { o(&r.d) })
+	}
 	err := r.s.chain(r.ctx, &r.d)
 	returned = true
 	r.decide(err, d)
@@ -109,7 +108,7 @@ func (r *runner[T]) detour(x *extra, d *lane.Decision) bool {
 		}
 		return false
 	}
-	if x.held && r.s.skips.take(r.d.Lane) {
+	if x.skip {
 		r.skip(ReasonReleased, d)
 		return true
 	}
@@ -151,7 +150,13 @@ func (r *runner[T]) crashed(panicked any, d *lane.Decision) {
 	}
 	stack := debug.Stack()
 	r.preset = &PanicError{Value: panicked, Stack: stack[:min(len(stack), MaxStackBytes)]}
-	r.decide(r.preset, d) // stands if the chain ends the goroutine again
+	// The first decision stands if the chain ends the goroutine again. It tells nobody anything.
+	if Interrupted(r.ctx) {
+		r.interrupted(d)
+	} else {
+		r.s.tally.panics.Add(1)
+		r.settle(OutcomeFailed, r.preset, d)
+	}
 	r.judge(r.reenter(), d)
 }
 
@@ -258,18 +263,19 @@ const minDelay = time.Millisecond
 // putOff is park for an attempt that must not count, and whose event has its place at the head of the lane at once.
 func (r *runner[T]) putOff(v Verdict, d *lane.Decision) {
 	r.s.tally.untried.Add(1)
+	*d = lane.Decision{Action: lane.Keep}
 	if o := r.s.host.Observer.Parked; o != nil {
 		r.s.host.guard("Parked", func() { o(&r.d, v) })
 	}
-	*d = lane.Decision{Action: lane.Keep}
 }
 
 // park asks for another attempt. While the pipeline drains under another policy than waiting, a parked
 // event comes back at once, to be settled, unless that is what it was parked from.
 func (r *runner[T]) park(v Verdict, d *lane.Decision) {
-	delay := max(v.Delay, minDelay)
-	if r.s.draining.Load() && r.s.set.drain != WaitUntilDue && !r.d.Final && r.d.Redrive == nil {
-		delay = 0
+	r.again, r.cause = v.Kind, v.Cause
+	*d = lane.Decision{
+		Action: lane.Park, Delay: max(v.Delay, minDelay),
+		Hurry: r.s.set.drain != WaitUntilDue && !r.d.Final && r.d.Redrive == nil,
 	}
 	if v.Kind == KindRetry {
 		r.s.tally.retries.Add(1)
@@ -277,8 +283,6 @@ func (r *runner[T]) park(v Verdict, d *lane.Decision) {
 	if o := r.s.host.Observer.Parked; o != nil {
 		r.s.host.guard("Parked", func() { o(&r.d, v) })
 	}
-	r.again, r.cause = v.Kind, v.Cause
-	*d = lane.Decision{Action: lane.Park, Delay: delay}
 }
 
 func (r *runner[T]) hold(v Verdict, d *lane.Decision) {
@@ -313,14 +317,14 @@ func (r *runner[T]) Settled(p **item[T], d lane.Decision) {
 	if r.d.Redrive == nil {
 		r.s.leave(it)
 	}
+	if x := it.x; x != nil && x.receipt != nil { // deferred: a hook may end the goroutine
+		defer r.s.host.guard("a settled event's acknowledgement", func() { x.receipt.settle(r.s.name, r.outcome, r.err) })
+	}
 	if r.outcome == OutcomeFailed && r.d.Redrive == nil {
 		r.unhandled()
 	}
 	if o := r.s.host.Observer.Settled; o != nil {
 		r.s.host.guard("Settled", func() { o(&r.d, r.outcome, r.err) })
-	}
-	if x := it.x; x != nil && x.receipt != nil {
-		r.s.host.guard("a settled event's acknowledgement", func() { x.receipt.settle(r.s.name, r.outcome, r.err) })
 	}
 }
 
@@ -340,11 +344,14 @@ func (r *runner[T]) Amend(p **item[T]) {
 	}
 	it.x = r.x
 	m := &r.x.memory
-	r.x.held = r.again == KindHold
 	r.x.parked = r.again == KindRetry || r.again == KindPostpone
 	switch r.again {
 	case KindRetry:
 		m.fail(r.cause, time.Now())
+	case KindPostpone:
+		if r.cause != nil {
+			m.awaits = r.cause
+		}
 	case KindHold, KindHalt: // once released, it starts afresh
 		m.fail(r.cause, time.Now())
 		m.failed, m.kept = 0, nil
@@ -357,40 +364,3 @@ func (r *runner[T]) Gone(p **item[T]) {
 		r.spent.add(it)
 	}
 }
-
-func (r *runner[T]) payload() any { return r.it.event.Payload }
-
-func (r *runner[T]) encode() ([]byte, string, error) {
-	if r.x.bad() != nil {
-		return r.x.arrived.raw, "", nil
-	}
-	return encode(r.s.plain.topic.Codec(), r.it.event.Payload)
-}
-
-func (r *runner[T]) clone() slot {
-	s := &looseSlot[T]{event: event.Event[T]{Meta: r.it.event.Meta, Payload: r.it.event.Payload}, codec: r.s.plain.topic.Codec()}
-	if r.x.bad() != nil {
-		s.raw, s.bad = r.x.arrived.raw, true
-	}
-	return s
-}
-
-func (r *runner[T]) receipt() *receipt {
-	if r.x == nil {
-		return nil
-	}
-	return r.x.receipt
-}
-
-func (r *runner[T]) memory() *memory { return &r.extra().memory }
-
-// extra returns what the event carries, from now on.
-func (r *runner[T]) extra() *extra {
-	if r.x == nil {
-		r.x = &extra{}
-	}
-	return r.x
-}
-
-// goAlone makes the event a batch of its own when it comes back.
-func (r *runner[T]) goAlone() { r.extra().alone = true }

@@ -37,8 +37,9 @@ type Runtime interface {
 	Abandon(cause error) []Unfinished
 	// SettlesLetters reports whether the stage has a middleware that settles redriven letters.
 	SettlesLetters() bool
-	// Redrive begins to run a dead letter; the channel gets how it ended.
-	Redrive(ctx context.Context, r Redriven) (<-chan error, error)
+	// Redrive begins to run a dead letter; the channel gets how it ended. It enters the stage within gate, which
+	// may refuse it.
+	Redrive(ctx context.Context, r Redriven, gate Gate) (<-chan error, error)
 	// Release lets the held events of a key go on; it returns how many there were.
 	Release(key string) int
 	// Skip drops the held events at the head of a key's lanes and lets what is behind them go on; it
@@ -86,7 +87,6 @@ type running[T any] struct {
 	limit    uint64 // of Engine.Full; guarded by the door's lock
 	room     room
 	keys     keyCounts
-	skips    skips
 	working  atomic.Bool // workers run
 	draining atomic.Bool
 	tally    tally
@@ -111,7 +111,7 @@ func newRunning[T any](d *Stage, h *Host, p *plain[T], chain []Middleware, door 
 	}
 	s.engine = lane.New(lane.Config[*item[T]]{
 		Workers: d.set.workers, Inlet: d.set.buffer, Room: rooms, Bound: d.set.buffer, DropsOldest: d.set.overflow == DropOldest,
-		Key: s.key, Level: s.levelOf, Levels: d.set.levels, NewRunner: s.newRunner, Took: s.took, Idle: h.Quiet,
+		Key: s.key, OneKey: d.set.order == Serial, Level: s.levelOf, Levels: d.set.levels, NewRunner: s.newRunner, Took: s.took, Idle: h.Quiet,
 	})
 	door.stages = append(door.stages, s)
 	return s
@@ -279,47 +279,14 @@ func (s *running[T]) Release(key string) int {
 	if s.set.order == Serial {
 		key = ""
 	}
-	return s.engine.Release(key)
+	return s.engine.Release(key, nil)
 }
 
 func (s *running[T]) Skip(key string) int {
 	if s.set.order == Serial {
 		key = ""
 	}
-	const many = 1 << 30 // how many there are is known only when they may run already
-	s.skips.add(key, many)
-	n := s.engine.Release(key)
-	s.skips.add(key, n-many)
-	return n
-}
-
-// skips counts the held events of each key that are to be dropped when they come to run.
-type skips struct {
-	mu sync.Mutex // guards of
-	of map[string]int
-}
-
-func (k *skips) add(key string, n int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.of == nil {
-		k.of = map[string]int{}
-	}
-	if k.of[key] += n; k.of[key] == 0 {
-		delete(k.of, key)
-	}
-}
-
-func (k *skips) take(key string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.of[key] == 0 {
-		return false
-	}
-	if k.of[key]--; k.of[key] == 0 {
-		delete(k.of, key)
-	}
-	return true
+	return s.engine.Release(key, func(p **item[T]) { (*p).x.skip = true })
 }
 
 func (s *running[T]) Abandon(cause error) []Unfinished {

@@ -147,11 +147,11 @@ func (s *Stage) Check(outer []Middleware) []error {
 	if s.name == "" {
 		add("the name is empty; give it a name")
 	}
-	if s.set.workers < 1 {
-		add("Workers(%d); give it at least 1", s.set.workers)
+	if s.set.workers < 1 || s.set.workers > MaxWorkers {
+		add("Workers(%d); give it from 1 to %d", s.set.workers, MaxWorkers)
 	}
-	if s.set.buffer < 1 {
-		add("Buffer(%d); give it at least 1", s.set.buffer)
+	if s.set.buffer < 1 || s.set.buffer > MaxBuffer {
+		add("Buffer(%d); give it from 1 to %d", s.set.buffer, MaxBuffer)
 	}
 	if s.set.order > Unordered {
 		add("WithOrder(%d); use PerKey, Serial or Unordered", s.set.order)

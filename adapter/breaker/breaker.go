@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -195,7 +196,8 @@ func (b *Breaker) wait(d *stage.Delivery, refused error) time.Duration {
 	b.mu.Lock()
 	left := time.Until(b.opened.Add(b.cfg.Cooldown))
 	b.mu.Unlock()
-	return max(left, 0) + time.Millisecond + rand.N(b.cfg.Cooldown/10+1)
+	late := time.Millisecond + rand.N(b.cfg.Cooldown/10+1)
+	return min(max(left, 0), math.MaxInt64-late) + late
 }
 
 // note is called by the circuit, under its lock.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -272,6 +273,7 @@ func TestADrainUnderTryOncePassesBy(t *testing.T) {
 		s := open(t, breaker.New("service", breaker.Config{Failures: 1, Cooldown: time.Hour}), stage.OnDrain(stage.TryOnce))
 		s.set(true)
 		s.send("ann", 1)
+		synctest.Wait() // else both are let through before the first has failed
 		s.send("bob", 1)
 		synctest.Wait()
 		if s.made() != 1 {
@@ -292,5 +294,28 @@ func TestWrongSettingsAreFaults(t *testing.T) {
 	}
 	if m := breaker.New("service", breaker.Config{}).Middleware(); m.Fault != nil {
 		t.Error(m.Fault)
+	}
+}
+
+func TestAHugeCooldownIsNoBusyLoop(t *testing.T) {
+	for _, cd := range []time.Duration{math.MaxInt64, math.MaxInt64 / 100 * 95, 200 * 365 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			b := breaker.New("x", breaker.Config{Failures: 1, Cooldown: cd})
+			s := open(t, b)
+			s.down = true
+			if err := s.pub.Publish(t.Context(), order{"a", 1}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			before, _ := s.p.Snapshot().Stage("charge")
+			time.Sleep(time.Second)
+			synctest.Wait()
+			after, _ := s.p.Snapshot().Stage("charge")
+			if n := after.Attempts - before.Attempts; n > 1 {
+				t.Errorf("Cooldown %v: %d runs in a second of an event that waits for the open breaker", cd, n)
+			}
+			_ = s.Stop()
+		})
 	}
 }

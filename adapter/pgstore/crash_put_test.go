@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/runnel-go/runnel/adapter/pgstore"
 	"github.com/runnel-go/runnel/deadletter"
 )
@@ -111,6 +113,7 @@ func (r *putRecord) read(t *testing.T, lines []string, limit int) {
 func (r *putRecord) compare(t *testing.T, schema string) {
 	t.Helper()
 	s := open(t, schema, pgstore.Config{})
+	settle(t, schema)
 	found, last := map[string]bool{}, map[string]uint64{}
 	st, err := s.Stats(t.Context())
 	must(t, err)
@@ -134,6 +137,17 @@ func (r *putRecord) compare(t *testing.T, schema string) {
 			r.lost++
 		}
 	}
+}
+
+// settle waits until the server has ended what a killed child was at: a transaction whose client is gone may still
+// commit, and until then it has this lock.
+func settle(t *testing.T, schema string) {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), serverDSN())
+	must(t, err)
+	_, err = c.Exec(t.Context(), "SELECT FROM "+schema+".meta FOR UPDATE")
+	must(t, err)
+	must(t, c.Close(t.Context()))
 }
 
 // crashPuts kills a putting child as often, and compares now and then.

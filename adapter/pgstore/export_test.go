@@ -83,6 +83,23 @@ func (s *Store) CommitMode() (mode string) {
 	return mode
 }
 
+// Setting is a setting of a connection, and where it came from: "client" is what the connection began with.
+type Setting struct{ Value, Source string }
+
+const sqlSetting = "SELECT current_setting(name), source FROM pg_settings WHERE name = $1"
+
+// WriterSetting is a setting of the writer's connection.
+func (s *Store) WriterSetting(name string) (v Setting, err error) {
+	err = s.do(nothing, func(t *tx) error { return t.row(sqlSetting, name).Scan(&v.Value, &v.Source) })
+	return v, err
+}
+
+// ReaderSetting is a setting of a connection of the pool.
+func (s *Store) ReaderSetting(ctx context.Context, name string) (v Setting, err error) {
+	err = s.pool.QueryRow(ctx, sqlSetting, name).Scan(&v.Value, &v.Source)
+	return v, err
+}
+
 // Starve takes all connections that read, until release.
 func (s *Store) Starve(ctx context.Context) (release func()) {
 	all := s.pool.AcquireAllIdle(ctx)

@@ -101,7 +101,7 @@ func (s *Idempotency) find(ctx context.Context, k idempotency.Key) (idempotency.
 // keepClaim is how many microseconds a claim is kept: beyond its lease, so that a late holder whom nobody
 // followed can confirm.
 func (s *Idempotency) keepClaim(lease time.Duration) int64 {
-	return (max(lease, 0) + s.config.Retention).Microseconds()
+	return max(lease, 0).Microseconds() + s.config.Retention.Microseconds()
 }
 
 // Renew makes the lease run anew from now. It does not wait for the transaction of a handler.

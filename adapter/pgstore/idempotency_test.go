@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -535,5 +536,21 @@ func BenchmarkClaimAndInTx(b *testing.B) {
 		n++
 		c := claim(b, s, request(fmt.Sprint(n), 7), idempotency.Claimed)
 		must(b, s.InTx(b.Context(), c, func(ctx context.Context) error { return write(ctx, c.Key.ID) }))
+	}
+}
+
+// TestI1_AnEndlessRetentionForgetsNoClaim: for ever and a lease is not in the past.
+func TestI1_AnEndlessRetentionForgetsNoClaim(t *testing.T) {
+	schema := fresh(t)
+	s := openIdempotency(t, newPool(t, schema, nil), schema, pgstore.IdempotencyConfig{Retention: math.MaxInt64, Sweep: -1})
+	c := claim(t, s, request("1", 7), idempotency.Claimed)
+	n, err := s.Sweep(t.Context())
+	must(t, err)
+	if n != 0 {
+		t.Errorf("%d keys were removed, the claim's lease runs for a minute yet", n)
+	}
+	claim(t, s, request("1", 8), idempotency.Busy)
+	if err := s.Confirm(t.Context(), c); err != nil {
+		t.Errorf("Confirm = %v", err)
 	}
 }

@@ -122,6 +122,30 @@ func TestProcessesThatOpenAtOnceMakeOneSchema(t *testing.T) {
 	wantLetters(t, open(t, schema, pgstore.Config{}), "ann", 6)
 }
 
+// A pooler that stands before the server refuses a parameter of the connection's beginning, or passes it over. What the
+// connection string has is the user's to know.
+func TestAConnectionIsSetUpAfterItHasBegun(t *testing.T) {
+	dsn, _ := server(t)
+	schema := fresh(t)
+	s, err := pgstore.Open(t.Context(), dsn+"&search_path=elsewhere&lock_timeout=3s", pgstore.Config{Schema: schema})
+	must(t, err)
+	defer func() { _ = s.Close() }()
+	for name, want := range map[string]pgstore.Setting{
+		"search_path": {`"` + schema + `"`, "session"}, "statement_timeout": {"30s", "session"},
+		"idle_in_transaction_session_timeout": {"10s", "session"}, "synchronous_commit": {"on", "session"}, "lock_timeout": {"3s", "client"},
+	} {
+		if got, err := s.WriterSetting(name); err != nil || got != want {
+			t.Errorf("%s of what writes = %v, %v, want %v", name, got, err, want)
+		}
+	}
+	want := pgstore.Setting{Value: `"` + schema + `"`, Source: "session"}
+	if got, err := s.ReaderSetting(t.Context(), "search_path"); err != nil || got != want {
+		t.Errorf("search_path of what reads = %v, %v, want %v", got, err, want)
+	}
+	put(t, s, letter("ann", "1"))
+	wantLetters(t, s, "ann", 1)
+}
+
 func TestAServerThatTakesNoWritesIsReadOnly(t *testing.T) {
 	dsn, c := server(t)
 	schema := fresh(t)

@@ -95,11 +95,9 @@ func (p *proxy) pass(client net.Conn) {
 		p.copy(client, to, func([]byte) bool { return !drop.Load() }) // what comes back is awaited and not passed on
 		_ = client.Close()
 	})
-	first, writer := true, false
+	writer := false
 	p.copy(to, client, func(message []byte) bool {
-		if first { // it has the settings
-			first, writer = false, bytes.Contains(message, []byte("lock_timeout"))
-		}
+		writer = writer || bytes.Contains(message, []byte("lock_timeout")) // only the writer sets it
 		if !writer || p.until.Load() <= 0 || p.until.Add(-1) != 0 {
 			return true
 		}

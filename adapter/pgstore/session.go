@@ -25,11 +25,6 @@ var settings = map[string]string{
 var commitMode = "on"
 
 func newWriter(s *Store, c *pgx.ConnConfig) *writer {
-	for name, value := range settings {
-		if _, given := c.RuntimeParams[name]; !given { // in the DSN
-			c.RuntimeParams[name] = value
-		}
-	}
 	w := &writer{store: s, config: c, queue: make(chan *write)}
 	w.ending, w.end = context.WithCancel(context.Background())
 	w.id = pgtype.UUID{Valid: true}
@@ -45,7 +40,16 @@ func (w *writer) dial(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := secure(ctx, conn); err != nil {
+	err = w.store.settle(ctx, conn)
+	for name, value := range settings {
+		if _, given := w.config.RuntimeParams[name]; err == nil && !given { // in the DSN
+			_, err = conn.Exec(ctx, "SELECT set_config($1, $2, false)", name, value)
+		}
+	}
+	if err == nil {
+		err = secure(ctx, conn)
+	}
+	if err != nil {
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
 	return conn, nil

@@ -48,7 +48,8 @@ func Open(ctx context.Context, dsn string, config Config) (*Store, error) {
 	if err != nil {
 		return nil, s.fault("open", err) // pgx masks the password
 	}
-	c.ConnConfig.RuntimeParams["search_path"] = s.schema()
+	delete(c.ConnConfig.RuntimeParams, "search_path")
+	c.AfterConnect = s.settle // not when it connects: a pooler refuses such a parameter, or passes it over
 	if s.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		return nil, s.fault("open", err)
 	}
@@ -74,6 +75,12 @@ func (s *Store) open(ctx context.Context, c *pgx.ConnConfig) error {
 		s.writer.done.Go(s.watch)
 	}
 	_, err = s.Sweep(ctx)
+	return err
+}
+
+// settle has a connection find the store's tables.
+func (s *Store) settle(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SELECT set_config('search_path', $1, false)", s.schema())
 	return err
 }
 

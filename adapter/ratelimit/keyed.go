@@ -19,9 +19,8 @@ type keyed struct {
 // the names become fewer when they can.
 const sweep = 3
 
+// limiter is called, and what it returns is asked, under the lock: one that was not asked yet could be forgotten.
 func (k *keyed) limiter(name string, now time.Time) *rate.Limiter {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if l, ok := k.of[name]; ok {
 		return l
 	}

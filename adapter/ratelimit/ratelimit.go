@@ -85,6 +85,9 @@ func By(name func(d *stage.Delivery) string) Option {
 // of the pipeline's chain. It stands inside of Retry, so that waiting is no attempt. Timeout and Recover may stand on
 // either side of it, since no event waits in it. Redriven dead letters are limited like live events.
 //
+// An event that has to wait is given its time. Where its stage is paused then, or all workers are busy, it begins when it
+// can: after a pause more may begin at once than the rate says.
+//
 // While the pipeline drains under TryOnce or GiveUp, parked events are let through at once, as those policies
 // say. It does not allocate while there is room in the rate.
 func New(r Rate, opts ...Option) stage.Middleware {
@@ -150,7 +153,13 @@ func (l *limit) admit(d *stage.Delivery) error {
 		d.Keep(l, nil)
 		return nil
 	}
-	limiter := l.limiter(d, now)
+	limiter := l.all
+	if l.name != nil {
+		name := l.name(d)
+		l.each.mu.Lock()
+		defer l.each.mu.Unlock()
+		limiter = l.each.limiter(name, now)
+	}
 	if limiter.AllowN(now, 1) || d.Final {
 		return nil
 	}
@@ -160,11 +169,4 @@ func (l *limit) admit(d *stage.Delivery) error {
 	}
 	d.Keep(l, &reserved{now.Add(wait)})
 	return stage.Postpone(wait, ErrLimited)
-}
-
-func (l *limit) limiter(d *stage.Delivery, now time.Time) *rate.Limiter {
-	if l.name == nil {
-		return l.all
-	}
-	return l.each.limiter(l.name(d), now)
 }

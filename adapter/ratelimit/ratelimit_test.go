@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,5 +266,26 @@ func TestRoomInTheRateCostsNoAllocation(t *testing.T) {
 	d := stage.NewDelivery("notify", event.Event[note]{})
 	if n := testing.AllocsPerRun(1000, func() { _ = h(context.Background(), d) }); n != 0 {
 		t.Errorf("%v allocations an event, want 0", n)
+	}
+}
+
+// TestNoNameHasItsRateTwice: a limiter that nobody has asked yet is not forgotten.
+func TestNoNameHasItsRateTwice(t *testing.T) {
+	for range 20_000 {
+		var began [4]atomic.Int32
+		m := ratelimit.New(ratelimit.Rate{Events: 1, Per: time.Hour, Burst: 1}, ratelimit.By(func(d *stage.Delivery) string { return d.Key }))
+		h := m.Wrap(func(_ context.Context, d *stage.Delivery) error { began[d.Key[0]-'0'].Add(1); return nil })
+		var wg sync.WaitGroup
+		for g := range 12 {
+			wg.Go(func() {
+				_ = h(context.Background(), stage.NewDelivery("s", event.Event[int]{Meta: event.Meta{Key: fmt.Sprint(g % 4)}}))
+			})
+		}
+		wg.Wait()
+		for i := range began {
+			if n := began[i].Load(); n > 1 {
+				t.Fatalf("name %d began %d times in an hour, the limit is one", i, n)
+			}
+		}
 	}
 }

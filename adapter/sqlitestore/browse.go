@@ -19,8 +19,8 @@ func (s *Store) Get(_ context.Context, id string) (deadletter.Letter, error) {
 
 // List implements deadletter.Browser. It reads pages of up to 256 letters and 16 MiB, and costs what it
 // yields, however many letters there are: stage, topic, reason, fingerprint, error type, state, key and
-// ids go by an index. ErrorText alone has every letter's error read; Before and After take 8 bytes of
-// memory for each letter of that time.
+// ids go by an index. ErrorText alone has every letter's error read. Before and After cost what they yield
+// where letters died in the order in which they were put; else each of that time may be looked at, for 8 bytes of memory.
 func (s *Store) List(ctx context.Context, f deadletter.Filter) iter.Seq2[deadletter.Letter, error] {
 	return func(yield func(deadletter.Letter, error) bool) {
 		for l, err := range s.find(ctx, f, sqlPage) {

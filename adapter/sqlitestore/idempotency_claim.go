@@ -97,7 +97,7 @@ func (s *Idempotency) take(ctx context.Context, c *idempotency.Claim, r idempote
 // keepClaim is until when a claim is kept: beyond its lease, so that a late holder whom nobody followed can
 // confirm.
 func (s *Idempotency) keepClaim(now time.Time, lease time.Duration) int64 {
-	return micros(now.Add(max(lease, 0) + s.config.Retention))
+	return micros(now.Add(max(lease, 0)).Add(s.config.Retention))
 }
 
 // Renew makes the lease run anew from now. While this process has the claim's own transaction open it has

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -491,5 +493,23 @@ func BenchmarkClaimAndInTx(b *testing.B) {
 		n++
 		c := claim(b, s, request(fmt.Sprint(n), 7), idempotency.Claimed)
 		must(b, s.InTx(b.Context(), c, func(ctx context.Context) error { return write(ctx, c.Key.ID) }))
+	}
+}
+
+// TestI1_AnEndlessRetentionForgetsNoClaim: for ever and a lease is not in the past.
+func TestI1_AnEndlessRetentionForgetsNoClaim(t *testing.T) {
+	s, err := sqlitestore.OpenIdempotency(t.Context(), filepath.Join(t.TempDir(), "x.db"), sqlitestore.IdempotencyConfig{Retention: math.MaxInt64, Sweep: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := claim(t, s, request("1", 7), idempotency.Claimed)
+	n, err := s.Sweep(t.Context())
+	if err != nil || n != 0 {
+		t.Errorf("%d keys were removed, %v; the claim's lease runs for a minute yet", n, err)
+	}
+	claim(t, s, request("1", 8), idempotency.Busy)
+	if err := s.Confirm(t.Context(), c); err != nil {
+		t.Errorf("Confirm = %v", err)
 	}
 }

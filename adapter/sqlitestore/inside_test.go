@@ -35,9 +35,10 @@ func TestOpenRefusesWeakSettings(t *testing.T) {
 
 // filling is a stream of these numbers.
 func filling(all ...int64) *stream {
-	return &stream{refill: func(after int64, limit int) ([]int64, error) {
+	return &stream{refill: func(after int64, limit int) ([]int64, bool, error) {
 		i, _ := slices.BinarySearch(all, after+1)
-		return slices.Clone(all[i:min(len(all), i+limit)]), nil
+		some := slices.Clone(all[i:min(len(all), i+limit)])
+		return some, len(some) == limit, nil
 	}}
 }
 
@@ -70,11 +71,11 @@ func TestMergeYieldsEachPlaceOnceInOrder(t *testing.T) {
 
 func TestMergeReportsAStreamThatFails(t *testing.T) {
 	boom, calls := errors.New("boom"), 0
-	s := &stream{refill: func(after int64, limit int) ([]int64, error) {
+	s := &stream{refill: func(after int64, limit int) ([]int64, bool, error) {
 		if calls++; calls > 1 {
-			return nil, boom
+			return nil, false, boom
 		}
-		return make([]int64, limit), nil
+		return make([]int64, limit), true, nil
 	}}
 	if err := merge([]*stream{s}, func(int64) bool { return true }); !errors.Is(err, boom) {
 		t.Errorf("merge = %v, want %v", err, boom)

@@ -155,16 +155,15 @@ func (s *Store) ofKey(f deadletter.Filter) ([]*stream, error) {
 	var streams []*stream
 	for _, id := range lanes {
 		for _, live := range []bool{true, false} {
-			streams = append(streams, &stream{refill: func(after int64, limit int) ([]int64, error) {
-				return s.numbers(sqlOfLane, id, live, after, limit)
+			streams = append(streams, &stream{refill: func(after int64, limit int) ([]int64, bool, error) {
+				return s.upTo(limit, sqlOfLane, id, live, after, limit)
 			}})
 		}
 	}
 	return streams, nil
 }
 
-// ofFacets is the places of the letters whose facet matches, one stream for each facet. Of a time, the
-// places are read at once: 8 bytes each.
+// ofFacets is the places of the letters whose facet matches, one stream for each facet.
 func (s *Store) ofFacets(f deadletter.Filter) (streams []*stream, err error) {
 	err = s.reader.each(sqlFacets, facetArgs(f), func(row scanner) (bool, error) {
 		var id int64
@@ -186,11 +185,21 @@ func facetArgs(f deadletter.Filter) []any {
 }
 
 func (s *Store) ofFacet(id int64, f deadletter.Filter) *stream {
-	if f.Before.IsZero() && f.After.IsZero() {
-		return &stream{refill: func(after int64, limit int) ([]int64, error) {
-			return s.numbers(sqlOfFacet, id, after, limit)
-		}}
+	if !f.Before.IsZero() || !f.After.IsZero() {
+		return s.ofAge(id, f)
 	}
+	return &stream{refill: func(after int64, limit int) ([]int64, bool, error) {
+		return s.upTo(limit, sqlOfFacet, id, after, limit)
+	}}
+}
+
+// mostAges is how often the letters of a time are gone through for some of them, before all are read at once.
+const mostAges = 2
+
+// ofAge is the places of a facet's letters that died in a time. The times follow the order nearly always, so they are
+// looked for among those that are next, in the order. Where none is, all of that time are gone through in the order of
+// their times, for the first of them.
+func (s *Store) ofAge(id int64, f deadletter.Filter) *stream {
 	from, to := int64(math.MinInt64), int64(math.MaxInt64)
 	if !f.After.IsZero() {
 		from = micros(f.After)
@@ -198,14 +207,23 @@ func (s *Store) ofFacet(id int64, f deadletter.Filter) *stream {
 	if !f.Before.IsZero() {
 		to = micros(f.Before)
 	}
-	return &stream{refill: func(after int64, _ int) ([]int64, error) {
-		if after > 0 {
-			return nil, nil // all were read at once
+	ages := 0
+	return &stream{refill: func(after int64, limit int) ([]int64, bool, error) {
+		next, err := s.numbers(sqlNextOfAge, id, after, from, to, limit)
+		if err != nil || len(next) > 0 {
+			return next, true, err
 		}
-		all, err := s.numbers(sqlOfAge, id, from, to)
-		slices.Sort(all)
-		return all, err
+		if ages++; ages > mostAges {
+			limit = math.MaxInt32
+		}
+		return s.upTo(limit, sqlOfAge, id, after, from, to, limit)
 	}}
+}
+
+// upTo is numbers of a query that stops at a limit, and whether it did.
+func (s *Store) upTo(limit int, query string, args ...any) ([]int64, bool, error) {
+	all, err := s.numbers(query, args...)
+	return all, len(all) == limit, err
 }
 
 func (s *Store) numbers(query string, args ...any) (all []int64, err error) {

@@ -7,7 +7,9 @@ import (
 
 // stream is growing places, read a buffer at a time.
 type stream struct {
-	refill func(after int64, limit int) ([]int64, error) // the places behind one; fewer than limit: the last
+	// refill returns places behind one, about as many as limit, and whether there may be more behind them. None
+	// are the last.
+	refill func(after int64, limit int) (places []int64, more bool, err error)
 	buffer []int64
 	limit  int
 	last   bool
@@ -28,8 +30,9 @@ func (s *stream) fill(after int64) (bool, error) {
 	}
 	s.limit = min(max(16, 4*s.limit), 1024)
 	var err error
-	s.buffer, err = s.refill(after, s.limit)
-	s.last = len(s.buffer) < s.limit
+	var more bool
+	s.buffer, more, err = s.refill(after, s.limit)
+	s.last = !more || len(s.buffer) == 0
 	return len(s.buffer) > 0, err
 }
 

@@ -255,7 +255,8 @@ func TestX3_X4_X5_X10_ALiveProgramAndTwoRedrivingProcesses(t *testing.T) {
 			t.Errorf("%s redrove nothing: %v", who, r.by)
 		}
 	}
-	if r.opSucceeded != r.by["live"]+r.by["redriver"] {
+	// Who lost a claim while it was at work, because the machine stood still for longer than its lease, has not done it for the operation.
+	if lost := r.by["live"] + r.by["redriver"] - r.opSucceeded; lost < 0 || lost > r.twice {
 		t.Errorf("the operations count %d successes, the programs that did them %d and %d", r.opSucceeded, r.by["live"], r.by["redriver"])
 	}
 }

@@ -113,7 +113,11 @@ const (
 		WHERE (?1 = x'' OR c.stage = ?1) AND (?2 = x'' OR c.fingerprint = ?2) AND (?3 = x'' OR f.topic = ?3)
 		AND (?4 = x'' OR f.reason = ?4) AND (?5 = x'' OR f.error_type = ?5)`
 	sqlOfFacet = `SELECT n FROM letters WHERE facet = ?1 AND n > ?2 ORDER BY n LIMIT ?3`
-	sqlOfAge   = `SELECT n FROM letters WHERE facet = ?1 AND dead_at >= ?2 AND dead_at <= ?3`
+	// Of a time: among the next letters, and by the index of times.
+	sqlNextOfAge = `SELECT n FROM (SELECT n, dead_at FROM letters INDEXED BY letters_by_facet
+		WHERE facet = ?1 AND n > ?2 ORDER BY n LIMIT ?5) WHERE dead_at >= ?3 AND dead_at <= ?4`
+	sqlOfAge = `SELECT n FROM letters INDEXED BY letters_by_age
+		WHERE facet = ?1 AND dead_at >= ?3 AND dead_at <= ?4 AND n > ?2 ORDER BY n LIMIT ?5`
 	// Groups of live letters, by stage and fingerprint where these are given.
 	sqlGroups = `WITH g AS (
 			SELECT c.stage AS stage, c.fingerprint AS fingerprint, sum(f.letters) AS letters,
@@ -162,6 +166,6 @@ var (
 	}, sqlCount, writingOperations)
 	reading = append([]string{
 		sqlGet, sqlHead, sqlClaimed, sqlPage, sqlSkim, sqlPlaces, sqlLanesOfKey, sqlOfLane, sqlFacets, sqlOfFacet,
-		sqlOfAge, sqlGroups, sqlCounts, sqlHeldCount, sqlLast, sqlOutdated, sqlTotals, sqlVersion, sqlHeld,
+		sqlNextOfAge, sqlOfAge, sqlGroups, sqlCounts, sqlHeldCount, sqlLast, sqlOutdated, sqlTotals, sqlVersion, sqlHeld,
 	}, readingOperations...)
 )

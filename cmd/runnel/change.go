@@ -148,7 +148,7 @@ func (a *app) purge() *cobra.Command {
 		return a.changed("purged", n)
 	})
 	f.add(a, c)
-	c.Flags().StringVar(&olderThan, "older-than", "", "letters that died longer ago than this `AGE`, such as 30d")
+	choice(c, &olderThan, "older-than", "letters that died longer ago than this `AGE`, such as 30d")
 	c.Flags().BoolVar(&yes, "yes", false, "do it")
 	return c
 }

@@ -31,7 +31,7 @@ func (a *app) edit() *cobra.Command {
 		case err != nil:
 			return err
 		case bytes.Equal(changed, l.Payload):
-			return a.sayEdited(l.ID, "", "the payload is as it was")
+			return a.sayEdited(l.ID, false, "", "the payload is as it was")
 		}
 		if err := valid(l.Codec, changed); err != nil {
 			return fmt.Errorf("letter %s: the payload is no longer %s: %w", l.ID, l.Codec, err)
@@ -48,7 +48,7 @@ func (a *app) edit() *cobra.Command {
 		if err := s.Edit(ctx, l.ID, changed, a.note("edit")); err != nil {
 			return err
 		}
-		return a.sayEdited(l.ID, shown, fmt.Sprintf("letter %s has a new payload; runnel dlq redrive %s sends it back", l.ID, l.ID))
+		return a.sayEdited(l.ID, true, shown, fmt.Sprintf("letter %s has a new payload; runnel dlq redrive %s sends it back", l.ID, l.ID))
 	})
 	c.ValidArgsFunction = a.letterIDs()
 	c.Flags().StringVar(&file, "file", "", "take the new payload from `FILE`, - for the standard input, and open no editor")
@@ -57,9 +57,9 @@ func (a *app) edit() *cobra.Command {
 }
 
 // sayEdited says what became of the letter.
-func (a *app) sayEdited(id, difference, text string) error {
+func (a *app) sayEdited(id string, changed bool, difference, text string) error {
 	if a.json {
-		return printJSON(a.out, map[string]any{"id": id, "changed": difference != "", "difference": difference})
+		return printJSON(a.out, map[string]any{"id": id, "changed": changed, "difference": difference})
 	}
 	_, err := fmt.Fprintln(a.out, text)
 	return err

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,16 +26,19 @@ type filterFlags struct {
 
 func (f *filterFlags) add(a *app, c *cobra.Command) {
 	s := c.Flags()
-	s.StringVar(&f.stage, "stage", "", "letters of this `STAGE`")
-	s.StringVar(&f.topic, "topic", "", "letters of this `TOPIC`")
+	choice(c, &f.stage, "stage", "letters of this `STAGE`")
+	choice(c, &f.topic, "topic", "letters of this `TOPIC`")
 	s.StringVar(&f.key, "key", "", "letters of this `KEY`")
-	s.StringVar(&f.group, "group", "", "letters of the group with this `FINGERPRINT`")
-	s.StringVar(&f.errorText, "error", "", "letters whose error has this `TEXT` in it")
-	s.StringVar(&f.errorType, "error-type", "", "letters whose error is of this Go `TYPE`")
-	s.StringVar(&f.reason, "reason", "", "letters with this `REASON`: exhausted, permanent, panic, timeout, undecodable or follows")
-	s.StringVar(&f.since, "since", "", "letters that died at or after this `TIME`: 2h or 7d ago, a date, or RFC 3339")
-	s.StringVar(&f.until, "until", "", "letters that died before this `TIME`")
-	s.StringSliceVar(&f.states, "state", nil, "letters in these `STATES`: active, quarantined, discarded")
+	choice(c, &f.group, "group", "letters of the group with this `FINGERPRINT`")
+	choice(c, &f.errorText, "error", "letters whose error has this `TEXT` in it")
+	choice(c, &f.errorType, "error-type", "letters whose error is of this Go `TYPE`")
+	choice(c, &f.reason, "reason", "letters with this `REASON`: exhausted, permanent, panic, timeout, undecodable or follows")
+	choice(c, &f.since, "since", "letters that died at or after this `TIME`: 2h or 7d ago, a date, or RFC 3339")
+	choice(c, &f.until, "until", "letters that died before this `TIME`")
+	s.Func("state", "letters in these `STATES`: active, quarantined, discarded", func(given string) error {
+		f.states = append(f.states, strings.Split(given, ",")...)
+		return nil
+	})
 	f.keyed = func() bool { return s.Changed("key") }
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"reason": cobra.FixedCompletions(reasons(), cobra.ShellCompDirectiveNoFileComp),
@@ -44,6 +49,17 @@ func (f *filterFlags) add(a *app, c *cobra.Command) {
 		// The error is of a flag that does not exist.
 		_ = c.RegisterFlagCompletionFunc(flag, complete)
 	}
+}
+
+// choice adds a flag that chooses letters. An empty one, as of a variable that is not set, would choose everything.
+func choice(c *cobra.Command, value *string, name, usage string) {
+	c.Flags().Func(name, usage, func(given string) error {
+		if given == "" {
+			return errors.New("give it a value, or leave it out")
+		}
+		*value = given
+		return nil
+	})
 }
 
 func reasons() []string {
@@ -77,8 +93,10 @@ func (f *filterFlags) filter(ids []string, now time.Time) (deadletter.Filter, er
 	if f.keyed() {
 		out.Key = &f.key
 	}
-	if err := oneOf("--reason", f.reason, reasons()); err != nil {
-		return out, err
+	if f.reason != "" {
+		if err := oneOf("--reason", f.reason, reasons()); err != nil {
+			return out, err
+		}
 	}
 	for _, s := range f.states {
 		if err := oneOf("--state", s, states()); err != nil {
@@ -95,10 +113,8 @@ func (f *filterFlags) filter(ids []string, now time.Time) (deadletter.Filter, er
 }
 
 func oneOf(flag, value string, known []string) error {
-	for _, k := range known {
-		if value == k || value == "" {
-			return nil
-		}
+	if slices.Contains(known, value) {
+		return nil
 	}
 	return misuse("%s %q: give one of %s", flag, value, strings.Join(known, ", "))
 }
@@ -112,7 +128,7 @@ func parseTime(flag, text string, now time.Time) (time.Time, error) {
 		return now.Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && !t.IsZero() { // zero: no bound
 			return t, nil
 		}
 	}

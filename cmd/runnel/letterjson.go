@@ -36,6 +36,26 @@ func (r *raw) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// stamp is a time as JSON; one whose year RFC 3339 has no room for is {"unix": seconds, "nanos": n}.
+type stamp struct{ time.Time }
+
+func (s stamp) MarshalJSON() ([]byte, error) {
+	if y := s.Year(); y >= 0 && y <= 9999 {
+		return s.Time.MarshalJSON()
+	}
+	return fmt.Appendf(nil, `{"unix":%d,"nanos":%d}`, s.Unix(), s.Nanosecond()), nil
+}
+
+func (s *stamp) UnmarshalJSON(data []byte) error {
+	if len(data) == 0 || data[0] != '{' {
+		return s.Time.UnmarshalJSON(data)
+	}
+	var at struct{ Unix, Nanos int64 }
+	err := json.Unmarshal(data, &at)
+	s.Time = time.Unix(at.Unix, at.Nanos).UTC()
+	return err
+}
+
 // letterJSON is a letter as it is printed, exported and imported.
 type letterJSON struct {
 	ID          string        `json:"id"`
@@ -49,7 +69,7 @@ type letterJSON struct {
 	Origin      uint64        `json:"origin,string"` // above what JavaScript's numbers carry
 	TopicKey    raw           `json:"topic_key"`
 	Seq         uint64        `json:"seq"`
-	Time        time.Time     `json:"time"`
+	Time        stamp         `json:"time"`
 	Header      [][2]raw      `json:"header,omitempty"` // pairs: a name may be no UTF-8
 	Codec       raw           `json:"codec"`
 	Payload     raw           `json:"payload"`
@@ -91,7 +111,7 @@ type noteJSON struct {
 func toJSON(l *deadletter.Letter) letterJSON {
 	j := letterJSON{
 		ID: l.ID, Stage: raw(l.Stage), Topic: raw(l.Topic), Key: raw(l.Key), Ordered: l.Ordered, Holds: l.Holds,
-		EventID: raw(l.EventID), GivenID: raw(l.GivenID), Origin: l.Origin, TopicKey: raw(l.TopicKey), Seq: l.Seq, Time: l.Time,
+		EventID: raw(l.EventID), GivenID: raw(l.GivenID), Origin: l.Origin, TopicKey: raw(l.TopicKey), Seq: l.Seq, Time: stamp{l.Time},
 		Codec: raw(l.Codec), Payload: raw(l.Payload), Follower: l.Follower, Reason: string(l.Reason), Error: raw(l.Error),
 		ErrorType: raw(l.ErrorType), Fingerprint: raw(l.Fingerprint), Stack: raw(l.Stack), Attempts: l.Attempts,
 		Redrives: l.Redrives, State: string(l.State), DeadAt: l.DeadAt, UpdatedAt: l.UpdatedAt,
@@ -118,7 +138,7 @@ func toJSON(l *deadletter.Letter) letterJSON {
 func (j *letterJSON) letter() *deadletter.Letter {
 	l := &deadletter.Letter{
 		ID: j.ID, Stage: string(j.Stage), Topic: string(j.Topic), Key: string(j.Key), Ordered: j.Ordered, Holds: j.Holds,
-		EventID: string(j.EventID), GivenID: string(j.GivenID), Origin: j.Origin, TopicKey: string(j.TopicKey), Seq: j.Seq, Time: j.Time,
+		EventID: string(j.EventID), GivenID: string(j.GivenID), Origin: j.Origin, TopicKey: string(j.TopicKey), Seq: j.Seq, Time: j.Time.Time,
 		Codec: string(j.Codec), Payload: []byte(j.Payload), Follower: j.Follower, Reason: deadletter.Reason(j.Reason), Error: string(j.Error),
 		ErrorType: string(j.ErrorType), Fingerprint: string(j.Fingerprint), Stack: string(j.Stack), Attempts: j.Attempts,
 		Redrives: j.Redrives, State: deadletter.State(j.State), DeadAt: j.DeadAt, UpdatedAt: j.UpdatedAt,

@@ -67,7 +67,8 @@ func (a *app) listTable(ctx context.Context, s store, f deadletter.Filter, limit
 	var rows [][]string
 	more, err := some(ctx, s, f, limit, func(l *deadletter.Letter) error {
 		rows = append(rows, []string{
-			l.ID, cell(l.Stage, 20), cell(l.Key, 24), cell(l.EventID, 24), string(l.Reason), string(l.State), strconv.Itoa(l.Attempts), when(l.DeadAt), cell(l.Error, 60),
+			l.ID, cell(l.Stage, 20), cell(l.Key, 24), cell(l.EventID, 24), cell(string(l.Reason), 12), cell(string(l.State), 12),
+			strconv.Itoa(l.Attempts), when(l.DeadAt), cell(l.Error, 60),
 		})
 		return nil
 	})
@@ -134,7 +135,8 @@ func (a *app) groups() *cobra.Command {
 		var rows [][]string
 		for _, g := range groups {
 			rows = append(rows, []string{
-				cell(g.Fingerprint, 40), cell(g.Stage, 20), strconv.Itoa(g.Letters), strconv.Itoa(g.Sequences), string(g.Reason), when(g.First), when(g.Last), cell(g.Error, 60),
+				cell(g.Fingerprint, 40), cell(g.Stage, 20), strconv.Itoa(g.Letters), strconv.Itoa(g.Sequences), cell(string(g.Reason), 12),
+				when(g.First), when(g.Last), cell(g.Error, 60),
 			})
 		}
 		return table(a.out, "GROUP STAGE LETTERS SEQUENCES REASON FIRST LAST ERROR", rows)

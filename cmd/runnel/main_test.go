@@ -150,6 +150,19 @@ func TestFault89_NothingOfALetterReachesTheTerminal(t *testing.T) {
 	}
 }
 
+// TestFault89_AReasonIsEscaped as every other text: the letter may be imported from a file that anybody wrote.
+func TestFault89_AReasonIsEscaped(t *testing.T) {
+	l := letters()[0]
+	l.Reason = nasty
+	path := file(t, l)
+	id := lines(t, dlq(t, path, "export", "--stage", "charge"))[0].ID
+	for _, args := range []string{"ls", "ls --csv", "ls --json", "groups", "redrive --all --dry-run", "show " + id} {
+		if out := dlq(t, path, strings.Fields(args)...); !strings.Contains(out, "gone") || strings.ContainsAny(out, "\x1b\x00\u202e") {
+			t.Errorf("%s prints %q", args, out)
+		}
+	}
+}
+
 // TestFault91_NoFieldOfACSVIsAFormula, whatever it begins with.
 func TestFault91_NoFieldOfACSVIsAFormula(t *testing.T) {
 	all := letters()[:1]
@@ -271,6 +284,7 @@ func TestBadImportsSayWhere(t *testing.T) {
 		"another file": {`{"a":1}`, `unknown field "a"`},
 		"no stage":     {"{}", "it has no stage"},
 		"no base64":    {`{"stage":{"base64":"%%%"}}`, "letter 1 of the input"},
+		"no state":     {good + `{"stage":"charge","state":"\u001b[31mlost"}`, "letter 2 of the input, after 1 were stored: its state"},
 	} {
 		r := start(t, c.text, "dlq", "import", "--store", "sqlite:"+filepath.Join(t.TempDir(), "new.db"))
 		if r.code != exitFailed || !strings.Contains(r.err, c.want) || strings.Count(r.err, "\n") != 1 {
@@ -382,6 +396,7 @@ func TestWrongUseIsExplainedInOneLine(t *testing.T) {
 		{"dlq", "ls", "extra", "--store", path}, {"dlq", "ls", "--limit", "-1", "--store", path}, {"dlq", "ls", "--since", "soon", "--store", path},
 		{"dlq", "ls", "--reason", "bad luck", "--store", path}, {"dlq", "ls", "--state", "lost", "--store", path}, {"dlq", "discard", "--store", path},
 		{"dlq", "discard", "--all", "--key", "ann", "--store", path}, {"dlq", "redrive", "--store", path}, {"dlq", "redrive", "--all", "--rate", "-1", "--store", path},
+		{"dlq", "redrive", "--all", "--rate", "inf", "--store", path}, {"dlq", "redrive", "--all", "--rate", "nan", "--store", path},
 		{"dlq", "purge", "--yes", "--store", path}, {"dlq", "purge", "--older-than", "-1h", "--store", path}, {"dlq", "check", "--max", "many", "--store", path},
 	} {
 		t.Setenv("RUNNEL_STORE", "")
@@ -412,6 +427,14 @@ func TestFault94_PasswordsAreMasked(t *testing.T) {
 	unreadable := "mysql://ann:s3cr%zz@host/db"
 	if r := start(t, "", "dlq", "ls", "--store", unreadable); r.code != exitUsage || strings.Contains(r.err, "s3cr") {
 		t.Errorf("of a URL that cannot be read: exit code %d, stderr %q", r.code, r.err)
+	}
+	for _, loose := range []string{
+		"host=db user=ann password=s3cret", "host=db user=ann password = 's3c\\' s3cret'", "host=db:5432 password=s3cret", "host=db password=s3c:s3cret",
+		"postgres//ann:s3cret@host/db", "ann:s3cret@host/db", "my_user:s3cret@host/db", "ann:s3c@s3c:/s3cret@host/db",
+	} {
+		if r := start(t, "", "dlq", "ls", "--store", loose); r.code != exitUsage || strings.Contains(r.err, "s3c") || !strings.Contains(r.err, masked) {
+			t.Errorf("of the address %q: exit code %d, stderr %q", loose, r.code, r.err)
+		}
 	}
 	t.Setenv("RUNNEL_STORE", url)
 	if r := start(t, "", "dlq", "--help"); r.code != exitDone || strings.Contains(r.out, "s3cr") {
@@ -466,8 +489,10 @@ func TestEveryChangeIsToldAsJSON(t *testing.T) {
 	id := lines(t, dlq(t, path, "ls", "--json", "--limit", "1"))[0].ID
 	prefix, _, _ := strings.Cut(id, "-")
 	payload := write(t, `{"n":42}`)
+	other, longer := lines(t, dlq(t, path, "ls", "--json", "--reason", "undecodable"))[0].ID, write(t, nasty+"\n")
 	for _, c := range []struct{ args, want string }{
 		{"edit " + id + " --yes --file " + payload, `"changed":true`}, {"edit " + id + " --yes --file " + payload, `"changed":false`},
+		{"edit " + other + " --yes --file " + longer, `"changed":true`},
 		{"discard " + id, `"letters":1`}, {"restore " + id, `"letters":1`}, {"redrive --key bob", `"selected":1`},
 		{"ops cancel " + prefix + "-op-1", `"state":"cancelled"`}, {"purge --key bob --yes", `"letters":1`}, {"check --max 9", `"ok":true`},
 	} {

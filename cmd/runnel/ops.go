@@ -95,7 +95,7 @@ type opJSON struct {
 	Failed    int           `json:"failed"`
 	Blocked   int           `json:"blocked"`
 	Untouched int           `json:"untouched"`
-	Gone      int           `json:"gone"` // left, while it is open; then: dealt with by others
+	Gone      int           `json:"gone"` // dealt with by others
 	Owner     raw           `json:"owner,omitempty"`
 	Starts    int           `json:"starts"`
 	StartedAt time.Time     `json:"started_at,omitzero"`
@@ -112,9 +112,13 @@ type failureJSON struct {
 }
 
 func operationJSON(o *deadletter.Operation) opJSON {
+	untouched, gone := o.Untouched, o.Gone()
+	if o.State != deadletter.OperationFinished { // nobody has looked what became of those that it did not reach
+		untouched, gone = gone, 0
+	}
 	j := opJSON{
 		ID: o.ID, State: string(o.State), Who: raw(o.Who), Why: raw(o.Why), At: o.At, Rate: o.Rate, Max: o.Limit, Selected: o.Selected,
-		Succeeded: o.Succeeded, Failed: o.Failed, Blocked: o.Blocked, Untouched: o.Untouched, Gone: o.Gone(), Owner: raw(o.Owner),
+		Succeeded: o.Succeeded, Failed: o.Failed, Blocked: o.Blocked, Untouched: untouched, Gone: gone, Owner: raw(o.Owner),
 		Starts: o.Starts, StartedAt: o.StartedAt, EndedAt: o.EndedAt,
 	}
 	if n := o.Cancelled; !n.At.IsZero() {
@@ -141,8 +145,8 @@ func (a *app) showOperation(ctx context.Context, s store, o deadletter.Operation
 		return printJSON(a.out, j)
 	}
 	w := a.out
-	fmt.Fprintf(w, "operation %s is %s: %d of %s succeeded, %d failed, %d stand behind one that failed, %d not reached\n",
-		o.ID, o.State, o.Succeeded, plural(o.Selected, "letter"), o.Failed, o.Blocked, o.Untouched)
+	fmt.Fprintf(w, "operation %s is %s: %d of %s succeeded, %d failed, %d stand behind one that stays, %d not reached, %d gone\n",
+		j.ID, j.State, j.Succeeded, plural(j.Selected, "letter"), j.Failed, j.Blocked, j.Untouched, j.Gone)
 	fmt.Fprintf(w, "asked for by %s at %s: %s\n", cell(o.Who, 40), when(o.At), cell(o.Why, 200))
 	if n := o.Cancelled; !n.At.IsZero() {
 		fmt.Fprintf(w, "cancelled by %s at %s: %s\n", cell(n.Who, 40), when(n.At), cell(n.Why, 200))

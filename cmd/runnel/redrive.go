@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,8 +21,8 @@ func (a *app) redrive() *cobra.Command {
 		if err := chosen(&f, ids, all, "redrive"); err != nil {
 			return err
 		}
-		if o.Rate < 0 || o.Limit < 0 || o.Parallel < 0 {
-			return misuse("redrive: --rate, --max and --parallel are not negative")
+		if !(o.Rate >= 0 && o.Rate <= math.MaxFloat64) || o.Limit < 0 || o.Parallel < 0 { // NaN is neither
+			return misuse("redrive: --rate, --max and --parallel are numbers, and not negative")
 		}
 		filter, err := f.filter(ids, time.Now())
 		if err != nil {
@@ -41,7 +42,7 @@ func (a *app) redrive() *cobra.Command {
 	s := c.Flags()
 	s.BoolVar(&all, "all", false, "redrive every letter")
 	s.BoolVar(&dry, "dry-run", false, "only say what would be redriven, by cause")
-	s.BoolVar(&wait, "wait", false, "wait until it is done; fail if a letter failed again")
+	s.BoolVar(&wait, "wait", false, "wait until it is done; fail if a letter failed again or stands behind another")
 	s.Float64Var(&o.Rate, "rate", 0, "at most `N` letters a second (0: no limit)")
 	s.IntVar(&o.Limit, "max", 0, "at most `N` letters (0: all)")
 	s.IntVar(&o.Parallel, "parallel", 0, "`N` keys at once (0: one)")
@@ -68,7 +69,7 @@ func (a *app) dryRedrive(ctx context.Context, s store, f deadletter.Filter, limi
 	}
 	var rows [][]string
 	for _, g := range groups {
-		rows = append(rows, []string{cell(g.Stage, 20), fmt.Sprint(g.Letters), fmt.Sprint(g.Sequences), string(g.Reason), cell(g.Error, 60)})
+		rows = append(rows, []string{cell(g.Stage, 20), fmt.Sprint(g.Letters), fmt.Sprint(g.Sequences), cell(string(g.Reason), 12), cell(g.Error, 60)})
 	}
 	return table(a.out, "STAGE LETTERS SEQUENCES REASON ERROR", rows)
 }
@@ -100,7 +101,7 @@ func (a *app) ask(ctx context.Context, s store, o deadletter.Operation, wait boo
 	return nil
 }
 
-// awaitAll waits for one after the other, and fails when a letter failed in any.
+// awaitAll waits for one after the other, and fails when any did not redrive what it should.
 func (a *app) awaitAll(ctx context.Context, s store, asked []deadletter.Operation) error {
 	var failed error
 	for _, o := range asked {
@@ -137,7 +138,7 @@ func (a *app) await(ctx context.Context, s store, o deadletter.Operation) error 
 	if err := a.showOperation(ctx, s, o); err != nil {
 		return err
 	}
-	if o.Failed > 0 || o.State == deadletter.OperationCancelled {
+	if o.Failed > 0 || o.Blocked > 0 || o.State == deadletter.OperationCancelled {
 		return exitError{exitFailed}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,6 +65,10 @@ func kinds() string {
 
 const masked = "xxxxx"
 
+// loose finds what may be a password in an address that names no host as a URL does: key=value pairs, or a URL whose
+// beginning is wrong.
+var loose = regexp.MustCompile(`(?i)password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&;]+)|:([^/@\s].*)@`)
+
 // mask takes the passwords of the store's URL out of a text, however they are written there. A URL that cannot be
 // read may have one anywhere.
 func (a *app) mask(text string) string {
@@ -72,15 +77,44 @@ func (a *app) mask(text string) string {
 	}
 	u, err := url.Parse(a.url)
 	if err != nil {
-		scheme, _, _ := strings.Cut(a.url, "/")
-		return strings.ReplaceAll(text, a.url, scheme+masked)
+		end := strings.IndexAny(a.url, ":/= ") + 1
+		return strings.ReplaceAll(text, a.url, a.url[:end]+masked)
 	}
+	var forms []string
 	for _, secret := range secrets(u) {
-		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-			text = strings.ReplaceAll(text, form, masked)
+		forms = append(forms, secret, url.QueryEscape(secret), url.PathEscape(secret))
+	}
+	if u.Host == "" {
+		for _, m := range loose.FindAllStringSubmatch(a.url, -1) {
+			forms = append(forms, m[1]+m[2]) // one of them is empty
 		}
 	}
-	return text
+	return cover(text, forms)
+}
+
+// cover writes masked over every run of bytes of text that belongs to one of the secrets. They are all looked for in
+// the text as it came: were one replaced after another, the rest of a password would stay that begins with another.
+func cover(text string, secrets []string) string {
+	covered := make([]bool, len(text))
+	for _, secret := range secrets {
+		for at := range len(text) {
+			if strings.HasPrefix(text[at:], secret) {
+				for i := at; i < at+len(secret); i++ {
+					covered[i] = true
+				}
+			}
+		}
+	}
+	var out strings.Builder
+	for i, hidden := range covered {
+		switch {
+		case !hidden:
+			out.WriteByte(text[i])
+		case i == 0 || !covered[i-1]:
+			out.WriteString(masked)
+		}
+	}
+	return out.String()
 }
 
 // secrets are the passwords of a URL: its user's, decoded and as they stand there, and those in its parameters.

@@ -9,6 +9,8 @@ import (
 
 var bounding = []fact{
 	{"a full sequence refuses only its own key", fullSequence},
+	{"a letter without an order is in no sequence that could be full", fullButUnordered},
+	{"a discarded letter that dies again finds its room in a full store", fullButReplaced},
 	{"a full store refuses, and takes again when there is room", fullStore},
 	{"the number of sequences is bounded", fullSequences},
 	{"a letter that is too large is refused", tooLarge},
@@ -41,6 +43,31 @@ func fullSequence(t *testing.T, s *suite) {
 	}
 	put(t, store, letter("charge", "ann", "3"))
 	wantEvents(t, store, deadletter.Filter{}, "2", "4", "3")
+}
+
+func fullButUnordered(t *testing.T, s *suite) {
+	store := s.limited(t, Limits{PerSequence: 1})
+	put(t, store, letter("charge", "ann", "1"))
+	for _, id := range []string{"2", "3"} {
+		l := solo("charge", id)
+		l.Key = "ann"
+		put(t, store, l)
+	}
+	_, err := store.Put(t.Context(), letter("charge", "ann", "4"))
+	wantError(t, "Put to a full sequence", err, deadletter.ErrSequenceFull)
+	wantEvents(t, store, deadletter.Filter{}, "1", "2", "3")
+}
+
+func fullButReplaced(t *testing.T, s *suite) {
+	store := s.limited(t, Limits{Letters: 1, PerSequence: 1})
+	ids := put(t, store, letter("charge", "ann", "1"))
+	if _, err := store.Discard(t.Context(), ids, deadletter.Note{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := store.Put(t.Context(), letter("charge", "ann", "1")); err != nil || r.ID != ids[0] {
+		t.Errorf("Put of the only letter, which is discarded = %+v, %v, want %s", r, err, ids[0])
+	}
+	wantEvents(t, store, deadletter.Filter{}, "1")
 }
 
 func fullStore(t *testing.T, s *suite) {

@@ -21,6 +21,7 @@ var keeping = []fact{
 	{"Put runs to its end when its context is cancelled", putCancelled},
 	{"putting a letter again changes nothing", putAgain},
 	{"a letter without an event id is never taken for another", noEventID},
+	{"an id is the store's to give", givesIDs},
 	{"a discarded letter that dies again is active, at the end", diesAgain},
 	{"overlong texts are cut", cutTexts},
 	{"letters, claims and holds survive a restart", survives},
@@ -182,6 +183,33 @@ func noEventID(t *testing.T, s *suite) {
 	ids := put(t, store, letter("charge", "ann", ""), letter("charge", "ann", ""))
 	if ids[0] == ids[1] {
 		t.Errorf("both letters are %s", ids[0])
+	}
+}
+
+// givesIDs puts letters that have an id of another store, all the same one.
+func givesIDs(t *testing.T, s *suite) {
+	store := s.open(t)
+	mine := put(t, store, letter("charge", "ann", "1"))[0]
+	named := func(l *deadletter.Letter) *deadletter.Letter { l.ID = mine; return l }
+	ids := append(put(t, store, named(letter("charge", "bob", "2")), named(solo("charge", "3"))), mine)
+	r, held, err := store.Divert(t.Context(), named(letter("charge", "ann", "4")))
+	if err != nil || !held {
+		t.Fatalf("Divert = %v, %v", held, err)
+	}
+	ids = append(ids, r.ID)
+	slices.Sort(ids)
+	if len(slices.Compact(ids)) != 4 {
+		t.Errorf("four letters have the ids %q", ids)
+	}
+	wantEvents(t, store, deadletter.Filter{}, "1", "2", "3", "4")
+	if l := get(t, store, mine); l.EventID != "1" {
+		t.Errorf("the first letter is %s now", l.EventID)
+	}
+	for _, key := range []string{"ann", "bob"} { // each has its own letter first
+		c := claim(t, store, sequence("charge", key), "me", time.Hour)
+		if l, err := store.Head(t.Context(), c); err != nil || l.Key != key {
+			t.Errorf("Head of %s = %s of %s, %v", key, l.EventID, l.Key, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 )
@@ -54,8 +55,8 @@ func parseFlags(args []string, help io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument: %s", strings.Join(f.Args(), " "))
 	case o.budget <= 0:
 		return o, fmt.Errorf("-budget %v: give it some time", o.budget)
-	case o.rate < 0:
-		return o, fmt.Errorf("-rate %g: make it positive, or 0 for no limit", o.rate)
+	case !(o.rate >= 0 && o.rate <= math.MaxFloat64): // NaN is neither
+		return o, fmt.Errorf("-rate %g: give a number of letters a second, or 0 for no limit", o.rate)
 	case !(o.failures > 0 && o.failures <= 1):
 		return o, fmt.Errorf("-max-failures %g: give a share above 0, up to 1", o.failures)
 	case !(o.declined >= 0 && o.declined <= 1):

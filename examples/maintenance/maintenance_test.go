@@ -112,7 +112,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestWrongUseIsExplainedInOneLine(t *testing.T) {
 	for _, args := range [][]string{
-		{"-nonsense"}, {"extra"}, {"-budget", "0"}, {"-budget", "soon"}, {"-rate", "-1"}, {"-max-failures", "0"}, {"-max-failures", "NaN"},
+		{"-nonsense"}, {"extra"}, {"-budget", "0"}, {"-budget", "soon"}, {"-rate", "-1"}, {"-rate", "NaN"}, {"-rate", "Inf"}, {"-max-failures", "0"}, {"-max-failures", "NaN"},
 		{"-declined", "2"}, {"-parallel", "0"},
 	} {
 		code, _, stderr := start(t, t.Context(), args...)

@@ -6,12 +6,13 @@ const (
 	finish = "stage/internal/lane/finish.go"
 	lane   = "stage/internal/lane/lane.go"
 	ride   = "stage/internal/lane/ride.go"
+	track  = "stage/internal/lane/track.go"
 	crew   = "stage/internal/lane/crew.go"
 	levels = "stage/internal/lane/levels.go"
 )
 
 var ofEngine = []mutant{
-	{worker, "a busy key is run beside itself", "case ln != nil:\n\t\te.file(w, ln)\n\t\tif ln.crew != nil {\n\t\t\te.admit(ln)\n\t\t}\n\t\treturn false\n", "", kit, model, ""},
+	{worker, "a busy key is run beside itself", "case ln != nil:\n\t\te.file(w, ln)\n\t\treturn false\n", "", kit, model, ""},
 	{crew, "what comes back to a crew changes places", "for i := range at {", "for i := range 0 * at {", lanes, "Crew", ""},
 	{crew, "others join when one has come back", "ln.crew.shut, n.place = true, b.place", "n.place = b.place", lanes, "Crew", ""},
 	{crew, "a letter joins a crew", "head.runnable() && !head.redrive", "head.runnable()", lanes, "Crew", ""},
@@ -36,8 +37,16 @@ var ofEngine = []mutant{
 	{lane, "an empty lane stays", "if ln.queue.len() == 0 {\n\t\te.drop(ln)\n\t\treturn\n\t}", "if ln.queue.len() == 0 {\n\t\treturn\n\t}", kit, model, ""},
 	{lane, "the last due comes first", ".due.Before(h[j].queue.at(0).due)", ".due.After(h[j].queue.at(0).due)", pipe, "TestR2", ""},
 	{lane, "a lane that was reused remembers its key", "delete(e.lanes, ln.key)", "delete(e.lanes, \"\")", lanes, "", ""},
-	{ride, "who rides does not look at busy keys", "keyed && e.lanes[key] != nil {", "keyed && e.lanes[key] == nil && len(key) > 99 {", lanes, "", ""},
+	{ride, "who rides does not ask the filter", "v&lanesOpen != 0 && e.filter.mayHave(h) || ", "", lanes, "", ""},
+	{ride, "riders do not look at one another", " || e.riddenBy(h, tr) != nil", "", lanes, "", ""},
+	{ride, "who boards does not look at busy keys", "if ln := e.lanes[key]; ln != nil {", "if ln := e.lanes[key]; ln != nil && len(key) > 99 {", lanes, "", ""},
+	{ride, "who boards does not look at other riders", "if other := e.riddenBy(h, tr); other != nil {", "if other := e.riddenBy(h, tr); other != nil && len(key) > 99 {", lanes, "", ""},
+	{ride, "who leaves the inlet wakes nobody", "if e.Queued() > 0 && e.inlet.rouse() {", "if e.Queued() < 0 && e.inlet.rouse() {", lanes, "", ""},
+	{ride, "riders take no turns", "turns := !alone || e.inlet.rivals", "turns := e.inlet.rivals", lanes, "", ""},
+	{"stage/internal/lane/inlet.go", "what may not be ridden is not put back", "q.head--\n", "", lanes, "", ""},
+	{track, "riders begin beside who needs a picture", "e.remark(attention)\n\tfor i := range e.tracks {", "for i := range e.tracks {", lanes, "", ""},
 	{ride, "a failure settles as a success", "d.Action != Settle || d.Outcome != 0 || d.Notify", "d.Outcome != 0 || d.Notify", kit, model, ""},
-	{ride, "what was taken from a rider is counted twice", "e.live[0]--\n", "", lanes, "", ""},
+	{track, "what was taken from a rider is counted twice", "e.live[0]--\n", "", lanes, "", ""},
+	{lane, "the filter forgets nothing", "e.filter.remove(ln.counted)\n", "", lanes, "", ""},
 	{"stage/internal/lane/abandon.go", "what is in the channel is forgotten", "for item := *new(T); e.inlet.receive(&item); {", "for item := *new(T); false; {", kit, model, ""},
 }

@@ -29,7 +29,7 @@ var ofStores = []mutant{
 
 	{shard, "what is done may be released", "if !ok || s.slots[i].done {\n\t\treturn ErrLost\n\t}\n\ts.drop(i)", "if !ok {\n\t\treturn ErrLost\n\t}\n\ts.drop(i)", ids, "", ""},
 	{shard, "an old claim is good", "&& s.slots[i].token == token", "&& s.slots[i].token != 0", ids, "", ""},
-	{shard, "a key that is done is busy", "c.State, c.Digest = Done, e.digest", "c.State, c.Digest = Busy, e.digest", ids, "", ""},
+	{shard, "a key that is done is busy", "c.State, c.Digest = Done, s.mark(i).digest", "c.State, c.Digest = Busy, s.mark(i).digest", ids, "", ""},
 	{shard, "a lease has no end", "case e.until <= now:", "case e.until <= now && e.done:", ids, "", ""},
 	{shard, "forgetting early is not counted", "s.evicted++\n", "", ids, "", ""},
 	{shard, "a claim is forgotten with its lease", "s.slots[i].until+retention <= now", "s.slots[i].until <= now", ids, "", ""},

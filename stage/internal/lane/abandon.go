@@ -27,7 +27,7 @@ func (e *Engine[T]) Abandon(outcome uint8) []Left[T] {
 	e.mu.Lock()
 	defer e.unlock()
 	e.attend()
-	for e.leader != nil { // it was told to leave, but may have an item in its hand
+	for e.riders > 0 { // they were told to leave, and are about to
 		e.unlock()
 		runtime.Gosched()
 		e.mu.Lock()
@@ -62,6 +62,7 @@ func (e *Engine[T]) Abandon(outcome uint8) []Left[T] {
 		add(item, Queued, false)
 	}
 	clear(e.lanes)
+	e.filter.clear()
 	clear(e.loose)
 	e.ready.clear()
 	e.parked, e.rang = nil, false

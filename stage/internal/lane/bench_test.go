@@ -27,7 +27,7 @@ func newParcels(workers int, keyed bool, r Runner[parcel]) *Engine[parcel] {
 		Workers: workers, Inlet: 512, Room: 512,
 		Key:       func(p *parcel) (string, bool) { return p.key, keyed },
 		NewRunner: func() Runner[parcel] { return r },
-		Took:      func() {}, Idle: func() {},
+		Took:      func() bool { return false }, Idle: func() {},
 	})
 }
 
@@ -49,23 +49,35 @@ func BenchmarkEngine(b *testing.B) {
 			}
 			b.Run(name, func(b *testing.B) {
 				var done atomic.Uint64
-				e := newParcels(workers, n > 0, &counting{&done})
-				all := keys(max(n, 1))
-				e.Start()
-				b.ReportAllocs()
-				i := uint64(0)
-				for b.Loop() {
-					feed(e, parcel{key: all[i%uint64(len(all))]})
-					i++
-				}
-				for done.Load() < i {
-					runtime.Gosched()
-				}
-				e.End()
-				e.Wait()
+				through(b, newParcels(workers, n > 0, &counting{&done}), &done, keys(max(n, 1)))
 			})
 		}
 	}
+}
+
+// BenchmarkShared is the same where two workers share the items. With -cpu 1,2 it shows what it costs that what they
+// write under the lock goes from one processor's cache to the other's.
+func BenchmarkShared(b *testing.B) {
+	var done atomic.Uint64
+	e := newParcels(2, true, &counting{&done})
+	force(e, share)
+	through(b, e, &done, keys(10_000))
+}
+
+// through sends parcels through an engine and waits until all are done.
+func through(b *testing.B, e *Engine[parcel], done *atomic.Uint64, keys []string) {
+	e.Start()
+	b.ReportAllocs()
+	i := uint64(0)
+	for b.Loop() {
+		feed(e, parcel{key: keys[i%uint64(len(keys))]})
+		i++
+	}
+	for done.Load() < i {
+		runtime.Gosched()
+	}
+	e.End()
+	e.Wait()
 }
 
 // BenchmarkStep is the same without a goroutine: the engine's own work.

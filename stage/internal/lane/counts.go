@@ -14,7 +14,7 @@ type Counts struct {
 	Lanes    int
 	Workers  int  // as asked for
 	Capacity int  // the bound on live items, those in the inlet included; see Resize
-	Shared   bool // the workers share the items, rather than the leader riding them
+	Shared   bool // the workers share the items, rather than riding them
 	Paused   bool
 	Stopped  bool
 	HeldKeys []string // at most maxHeldKeys
@@ -28,13 +28,13 @@ func (e *Engine[T]) Count(each func(*T)) Counts {
 	e.mu.Lock()
 	defer e.unlock()
 	e.attend()
-	rode := e.rides.Load() / oneRide
+	rode := e.rode()
 	c := Counts{
 		Runs: rode + e.starts,
 		Live: e.live, Redriven: e.redrive, Resident: e.resident, Redrives: e.redriven,
 		Running: e.nRunning, Parked: e.nParked, Held: e.nHeld,
 		Lanes: len(e.lanes) + len(e.loose), Workers: e.target,
-		Paused: e.paused, Stopped: e.stopped, Shared: e.pace.shared,
+		Paused: e.paused, Stopped: e.stopped, Shared: e.pace.gait == share,
 	}
 	c.Live[0] += rode
 	c.Accepted = e.Accepted()

@@ -60,7 +60,7 @@ func newCrewRig(workers int) *crewRig {
 		Workers: workers, Inlet: 64, Room: 64,
 		Key:       func(j **crewJob) (string, bool) { return fmt.Sprint((*j).lane), true },
 		NewRunner: func() Runner[*crewJob] { return &crewRunner{r: r} },
-		Took:      func() {}, Idle: func() {},
+		Took:      func() bool { return false }, Idle: func() {},
 	})
 	return r
 }
@@ -144,7 +144,8 @@ func TestACrewKeepsTheOrderOfItsLane(t *testing.T) {
 }
 
 func playAnyCrew(t *testing.T, rt *rapid.T) {
-	program := rapid.SliceOfN(rapid.IntRange(0, 99), 1, 120).Draw(rt, "program")
+	n := rapid.SampledFrom([]int{5, 15, 30, 60, 120}).Draw(rt, "length") // a free choice would be near 1
+	program := rapid.SliceOfN(rapid.IntRange(0, 99), n, n).Draw(rt, "program")
 	workers := rapid.IntRange(1, 12).Draw(rt, "workers")
 	abandon := rapid.Bool().Draw(rt, "abandon")
 	var faults []string

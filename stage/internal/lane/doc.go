@@ -5,12 +5,16 @@
 //
 // # How it works
 //
-// At most one worker leads: it alone receives from the inlet while it does. There are two ways to go on from
-// there, and pace.go chooses between them by how long the runs take.
+// There are three ways to go on from the inlet, and pace.go chooses between them by how long the runs take.
 //
-// Fast items are ridden (ride.go). The leader runs an item whose key is idle by itself, and leads on. A ride takes
-// two compare-and-swaps of one word, and neither the lock nor a lane. A watcher steals rides that last: the item
-// becomes an ordinary run in a lane of its key, and another worker leads.
+// The shortest runs are ridden by one worker alone (ride.go): it receives, runs an item whose key is idle by itself, and
+// receives again. A ride takes two compare-and-swaps of one word, and neither the lock nor a lane (track.go). A
+// watcher steals rides that last: the item becomes an ordinary run in a lane of its key, and another worker takes the
+// rider's place (watch.go).
+//
+// Runs of some microseconds are ridden by several workers together, one a processor. They take turns at the inlet, and
+// each looks at what the others ride, so that no key is ridden twice. Lanes are no hindrance: a filter tells a rider,
+// without the lock, which keys may have one (filter.go).
 //
 // Other items are shared (worker.go). A worker that is free takes the lock, receives an item, opens a
 // lane for its key and runs it without the lock; whoever is free next does the same. An item whose key is
@@ -25,7 +29,7 @@
 // Runs of one key go on together where the first lets the next begin (crew.go), and ready lanes are taken by level where
 // items have levels (levels.go).
 //
-// A lane exists only while it has an item. Everything but the inlet and the word of rides is guarded by one
+// A lane exists only while it has an item. Everything but the inlet, the words of rides and the filter is guarded by one
 // mutex, held for a few instructions and never across a blocking operation, a callback or a run.
 //
 // # Fairness

@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -8,78 +9,13 @@ import (
 	"github.com/sourcegraph/conc"
 )
 
-// Action is what the engine does with an item that was run.
-type Action uint8
-
-// The actions.
-const (
-	Settle Action = iota // it is done with; counted under Outcome
-	Park                 // it runs again after Delay
-	Keep                 // it stays at the head of its lane as if it had not been run
-	Hold                 // it waits at the head of its lane for a Release
-	Stop                 // it waits as under Hold, and nothing more is run
-)
-
-// Outcomes is how many outcomes an engine counts.
-const Outcomes = 8
-
-// Decision is what to do with an item that was run. The zero Decision, settled under outcome 0 with nobody
-// to tell, is the one that a ride can carry out without the lock.
-type Decision struct {
-	Action  Action
-	Outcome uint8 // under Settle, below Outcomes
-	Delay   time.Duration
-	Notify  bool // under Settle: call Runner.Settled
-}
-
-// Runner runs items, one at a time, for one worker.
-type Runner[T any] interface {
-	// Run runs one attempt at item, which it does not change, and writes what to do with it. It must
-	// not panic. It may end its goroutine by runtime.Goexit, after it has written the decision.
-	Run(item *T, d *Decision)
-	// Amend writes into an item that was just run, and is not settled, what its next attempt needs.
-	// It is called under the engine's lock.
-	Amend(item *T)
-	// Settled is called for a decision that asks for it, after the item was counted and before the
-	// next of its lane is run.
-	Settled(item *T, d Decision)
-	// Gone is called when the engine is done with an item that this worker has settled, and nobody looks at
-	// it any more. It may be called under the engine's lock.
-	Gone(item *T)
-}
-
-// Config describes an engine.
-type Config[T any] struct {
-	Workers int
-	Inlet   int // how many items wait that no worker has seen
-	Room    int // how many live items may be beyond it: filed, running, parked, held; workers add to it
-	// Bound is how many live items may be in the inlet and beyond it; workers add to it. Whoever sends
-	// asks Full. 0 is Inlet and Room.
-	Bound int
-	// DropsOldest is whether Replace is called.
-	DropsOldest bool
-	// Key returns the item's key; false means that it runs in no order.
-	Key func(*T) (string, bool)
-	// Level, unless Levels is below 2, returns the item's, from 0 to Levels-1: a higher one goes first. It must be
-	// quick: it is called under the engine's lock.
-	Level  func(*T) int
-	Levels int
-	// NewRunner makes the runner of one worker.
-	NewRunner func() Runner[T]
-	// Took is called after items have left the inlet, or have settled. For items that leave it one after
-	// the other in some microseconds, one call may do.
-	Took func()
-	// Idle is called, while the engine drains, when there is nothing left to run.
-	Idle func()
-}
-
 // runBudget is how many items of one lane a worker runs in a row while other lanes are waiting.
 const runBudget = 8
 
 // maxFree bounds the empty lanes kept for use again.
 const maxFree = 64
 
-// cacheLine keeps what publishers write and what the leader writes apart.
+// cacheLine keeps what publishers write and what riders write apart.
 type cacheLine [64]byte
 
 // Engine runs the items of one stage.
@@ -88,18 +24,17 @@ type Engine[T any] struct {
 	inlet inlet[T]
 	_     cacheLine
 
-	// rides is the word between the leader and everybody else; see ride.go.
-	rides    atomic.Uint64
-	watching atomic.Bool   // the watcher's timer is set
-	seen     atomic.Uint64 // what the watcher saw last
+	tracks   []track[T]  // of those that ride; see track.go
+	watching atomic.Bool // the watcher's timer is set
+	beckoned atomic.Bool // a rider is to look under the lock before it waits
 	_        cacheLine
 
-	aside    atomic.Int64  // settled, as far as rides does not count it
+	aside    atomic.Int64  // settled, as far as the tracks do not count it
 	tallied  atomic.Uint64 // accepted, but never in the inlet
 	placed   atomic.Uint64 // taken from the inlet, but not to be ridden
 	capacity atomic.Int64  // the bound on live items
 
-	wake    chan struct{} // tells a waiting leader to look again
+	wake    chan struct{} // wakes a rider that waits: one signal for each that was roused
 	group   conc.WaitGroup
 	watcher *time.Timer // steals rides that last; made by Start
 	alarm   *time.Timer // for the earliest parked item; made by Start
@@ -107,6 +42,7 @@ type Engine[T any] struct {
 
 	mu        sync.Mutex // guards all below
 	lanes     map[string]*lane[T]
+	filter    filter                // of lanes; read without the lock
 	loose     map[*lane[T]]struct{} // lanes of single items without a key
 	ready     readyQueue[T]
 	parked    dueHeap[T]
@@ -114,7 +50,8 @@ type Engine[T any] struct {
 	workers   map[*worker[T]]struct{}
 	idle      []*worker[T] // those that wait to be called
 	called    int          // those that were called and have not come yet
-	leader    *worker[T]   // who receives, without the lock; nil for whoever comes next
+	riders    int          // those that receive without the lock
+	alone     bool         // the only one of them takes no turns
 	pace      pace
 	target    int       // how many workers there should be
 	alarmAt   time.Time // what alarm is set to; zero for nothing
@@ -127,6 +64,7 @@ type Engine[T any] struct {
 	stopped   bool // by a decision to Stop
 	ending    bool
 	draining  bool
+	hurried   bool // there was an Expedite
 	abandoned bool
 	surplus   int // live items above the bound when a Resize lowered it
 	resident  int // live items taken from the inlet and not settled, but for one that is ridden
@@ -146,15 +84,17 @@ func New[T any](cfg Config[T]) *Engine[T] {
 		cfg.Bound = cfg.Inlet + cfg.Room
 	}
 	e := &Engine[T]{
-		cfg: cfg, wake: make(chan struct{}, 1),
-		lanes: map[string]*lane[T]{}, loose: map[*lane[T]]struct{}{},
-		workers: map[*worker[T]]struct{}{}, target: cfg.Workers, pace: newPace(),
+		cfg: cfg, tracks: make([]track[T], min(runtime.GOMAXPROCS(0), maxTracks)),
+		lanes: map[string]*lane[T]{}, filter: newFilter(), loose: map[*lane[T]]struct{}{},
+		workers: map[*worker[T]]struct{}{}, target: cfg.Workers,
 	}
+	e.wake, e.pace = make(chan struct{}, len(e.tracks)), newPace()
+	e.pace.riders = e.mostRiders()
 	if e.ready = newReadyQueue(cfg.Levels, cfg.Level); e.hasLevels() {
-		e.pace.fixed = true // shared: a leader that rides chooses nothing
+		e.pace.fixed = true // shared: who rides chooses nothing
 	}
 	e.inlet.initialise(cfg.Inlet, cfg.DropsOldest)
-	e.rides.Store(attention)
+	e.remark(attention)
 	e.capacity.Store(int64(cfg.Bound + cfg.Workers))
 	e.stepper = e.newWorker()
 	return e
@@ -174,7 +114,7 @@ func (e *Engine[T]) HasSlot() bool {
 // Send puts an item into the inlet, which has a slot. It is accepted from then on.
 func (e *Engine[T]) Send(item T) {
 	if e.inlet.send(item) {
-		e.nudge()
+		e.wake <- struct{}{}
 	}
 }
 
@@ -182,6 +122,7 @@ func (e *Engine[T]) Send(item T) {
 // another. Whoever counts sees both or none of that: in between there would be room. It is called by senders.
 func (e *Engine[T]) Replace(by T, outcome uint8) (item T, ok bool) {
 	e.mu.Lock()
+	e.inlet.take()
 	wake := false
 	if ok = e.inlet.receive(&item); ok {
 		e.placed.Add(1)
@@ -189,9 +130,10 @@ func (e *Engine[T]) Replace(by T, outcome uint8) (item T, ok bool) {
 		e.aside.Add(1)
 		wake = e.inlet.send(by)
 	}
+	e.inlet.turn.Unlock()
 	e.mu.Unlock()
 	if wake {
-		e.nudge()
+		e.wake <- struct{}{}
 	}
 	return item, ok
 }
@@ -236,6 +178,7 @@ func (e *Engine[T]) Resize(n int) {
 	e.mu.Lock()
 	e.attend()
 	e.target = n
+	e.pace.riders = e.mostRiders()
 	e.capacity.Store(int64(e.cfg.Bound + n))
 	e.surplus = max(e.surplus, e.excess())
 	e.hire()
@@ -279,13 +222,17 @@ func (e *Engine[T]) End() {
 // Wait waits for the workers to leave.
 func (e *Engine[T]) Wait() { e.group.Wait() }
 
-// Release makes the held items at the head of key's lanes runnable and returns how many there were.
-func (e *Engine[T]) Release(key string) int {
+// Release makes the held items at the head of key's lanes runnable, after it has called each, unless nil, for them, and
+// returns how many there were.
+func (e *Engine[T]) Release(key string, each func(*T)) int {
 	e.mu.Lock()
 	defer e.unlock()
 	n := 0
 	for ln := range e.all() {
 		if ln.key == key && ln.where == isHeld {
+			if each != nil {
+				each(&ln.queue.at(0).item)
+			}
 			e.wakeUp(ln.queue.at(0))
 			e.arrange(ln)
 			n++
@@ -298,6 +245,7 @@ func (e *Engine[T]) Release(key string) int {
 func (e *Engine[T]) Expedite(match func(*T) bool) {
 	e.mu.Lock()
 	defer e.unlock()
+	e.hurried = true
 	for ln := range e.all() {
 		e.displace(ln)
 		for i := range ln.queue.len() {
@@ -312,13 +260,16 @@ func (e *Engine[T]) Expedite(match func(*T) bool) {
 }
 
 // unlock gives up the lock, and then sees to what has changed: it calls a worker where one is wanted, wakes
-// the leader, sets the alarm, and tells the owner.
+// a rider, sets the alarm, and tells the owner.
 func (e *Engine[T]) unlock() {
 	var w *worker[T]
 	nudge := false
 	if e.started {
 		if w = e.summon(); w == nil {
-			nudge = e.leader != nil && e.called == 0 && (e.hasReady() || e.blocked() || len(e.workers) > e.target)
+			nudge = e.riders > 0 && e.called == 0 && (e.hasReady() || e.blocked() || len(e.workers) > e.target)
+			if nudge {
+				e.remark(attention)
+			}
 		}
 		e.setAlarm()
 	}
@@ -339,11 +290,11 @@ func (e *Engine[T]) unlock() {
 	}
 }
 
-// nudge wakes the leader, or will when it waits next.
+// nudge has a rider look under the lock, now or before it waits next.
 func (e *Engine[T]) nudge() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
+	e.beckoned.Store(true)
+	if e.inlet.rouse() {
+		e.wake <- struct{}{}
 	}
 }
 
@@ -355,7 +306,7 @@ func (e *Engine[T]) summon() *worker[T] {
 		return nil
 	}
 	if !e.ending && len(e.workers) <= e.target &&
-		(e.blocked() || !e.hasReady() && (e.leader != nil || !e.hasRoom())) {
+		(e.blocked() || !e.hasReady() && (!e.mayLead() || !e.hasRoom())) {
 		return nil
 	}
 	w := e.idle[n-1]
@@ -368,7 +319,7 @@ func (e *Engine[T]) summon() *worker[T] {
 // blocked reports whether nothing may be started.
 func (e *Engine[T]) blocked() bool { return e.paused || e.stopped || e.ending }
 
-func (e *Engine[T]) hasRoom() bool { return e.resident < e.cfg.Room+e.target }
+func (e *Engine[T]) hasRoom() bool { return e.roomBeside(0) }
 
 // setAlarm sets the alarm to the due time of the earliest parked item.
 func (e *Engine[T]) setAlarm() {

@@ -593,7 +593,7 @@ func TestM2_IdleEngineHoldsNothing(t *testing.T) {
 		Workers: 4, Inlet: 512, Room: 512,
 		Key:       func(i *int) (string, bool) { return string(runeKey(*i)), true },
 		NewRunner: func() Runner[int] { return settleAll[int]{} },
-		Took:      func() {}, Idle: func() {},
+		Took:      func() bool { return false }, Idle: func() {},
 	})
 	e.Start()
 	for i := range n {

@@ -82,6 +82,9 @@ func (e *Engine[T]) keep(w *worker[T], d Decision) {
 	e.nRunning--
 	switch d.Action {
 	case Park:
+		if d.Hurry && e.hurried {
+			d.Delay = 0
+		}
 		n.due = time.Now().Add(d.Delay)
 		e.nParked++
 	case Stop:

@@ -6,7 +6,7 @@ import (
 )
 
 // inlet is the bounded queue of items that no worker has seen: a ring with one sender and one receiver at a
-// time. A channel takes its lock, and so moves two cache lines between processors, for each item on each side. Here
+// time, who has the turn where several may receive. A channel takes its lock, and so moves two cache lines between processors, for each item on each side. Here
 // each side counts on a line of its own, and looks at the other's only when what it knew of it is used up.
 //
 // What was received is not published here: an atomic store costs as much as the rest of receive, and the word of
@@ -25,10 +25,10 @@ type inlet[T any] struct {
 	head   uint64 // items that were received; the receiver's own, as is seen
 	seen   uint64 // the tail, when it was last looked at
 	_      cacheLine
-	asleep atomic.Bool // the receiver wants to be woken
+	asleep atomic.Int32 // receivers that want to be woken
 
-	rivals bool // a sender may take items out too, so receivers take turns
-	turn   sync.Mutex
+	rivals bool       // a sender may take items out too
+	turn   sync.Mutex // held by who receives, where several may
 }
 
 // initialise makes room for size items.
@@ -45,19 +45,36 @@ func (q *inlet[T]) send(item T) (wake bool) {
 	tail := q.tail.Load()
 	q.slots[tail&uint64(len(q.slots)-1)] = item
 	q.tail.Store(tail + 1)
-	return q.asleep.Load() && q.asleep.CompareAndSwap(true, false)
+	return q.asleep.Load() > 0 && q.rouse()
+}
+
+// take takes the turn.
+func (q *inlet[T]) take() { LockBriefly(&q.turn, turnTries) }
+
+const turnTries = 100
+
+// rouse takes back the announcement of one who sleeps, if anybody does: who does that wakes one.
+func (q *inlet[T]) rouse() bool {
+	for n := q.asleep.Load(); n > 0; n = q.asleep.Load() {
+		if q.asleep.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+	return false
+}
+
+// empty reports whether all that came in was received. Like receive it is for whoever has the turn, or needs none.
+func (q *inlet[T]) empty() bool {
+	if q.head == q.seen {
+		q.seen = q.tail.Load()
+	}
+	return q.head == q.seen
 }
 
 // receive takes the oldest item out of the ring, if there is one.
 func (q *inlet[T]) receive(item *T) bool {
-	if q.rivals {
-		q.turn.Lock()
-		defer q.turn.Unlock()
-	}
-	if q.head == q.seen {
-		if q.seen = q.tail.Load(); q.head == q.seen {
-			return false
-		}
+	if q.empty() {
+		return false
 	}
 	var zero T
 	slot := &q.slots[q.head&uint64(len(q.slots)-1)]
@@ -66,22 +83,10 @@ func (q *inlet[T]) receive(item *T) bool {
 	return true
 }
 
-// doze announces that the receiver is going to sleep. It returns false, and takes that back, when an item
-// has come in: the announcement and a sender's look at it cannot both be missed.
-func (q *inlet[T]) doze() bool {
-	q.asleep.Store(true)
-	if q.empty() {
-		return true
-	}
-	q.asleep.Store(false)
-	return false
-}
-
-// empty reports whether the receiver has seen all that came in.
-func (q *inlet[T]) empty() bool {
-	if q.rivals {
-		q.turn.Lock()
-		defer q.turn.Unlock()
-	}
-	return q.head == q.tail.Load()
+// putBack undoes the last receive, of whoever has had the turn since. Its slot is not free for senders yet, who count
+// what was ridden or placed.
+func (q *inlet[T]) putBack(item *T) {
+	var zero T
+	q.head--
+	q.slots[q.head&uint64(len(q.slots)-1)], *item = *item, zero
 }

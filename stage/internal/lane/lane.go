@@ -2,6 +2,7 @@ package lane
 
 import (
 	"container/heap"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,12 +31,13 @@ const (
 
 // lane is the queue of one key, or of one item without a key. While its item runs, a worker owns it.
 type lane[T any] struct {
-	key   string
-	keyed bool // in Engine.lanes under key; else in Engine.loose
-	queue queue[entry[T]]
-	where where
-	index int   // in the heap
-	crew  *crew // of the runs that are under way together; see crew.go
+	key     string
+	keyed   bool           // in Engine.lanes under key; else in Engine.loose
+	counted *atomic.Uint32 // where in Engine.filter, if keyed
+	queue   queue[entry[T]]
+	where   where
+	index   int   // in the heap
+	crew    *crew // of the runs that are under way together; see crew.go
 }
 
 // dueHeap orders parked lanes by the due time of their heads.
@@ -78,11 +80,10 @@ func (e *Engine[T]) open(key string, keyed bool) *lane[T] {
 		ln = new(lane[T])
 	}
 	ln.key, ln.keyed = key, keyed
-	if e.rides.Load()&attention == 0 {
-		e.rides.Or(attention)
-	}
 	if keyed {
 		e.lanes[key] = ln
+		ln.counted = e.filter.add(key)
+		e.remark(lanesOpen)
 	} else {
 		e.loose[ln] = struct{}{}
 	}
@@ -93,10 +94,11 @@ func (e *Engine[T]) open(key string, keyed bool) *lane[T] {
 func (e *Engine[T]) drop(ln *lane[T]) {
 	if ln.keyed {
 		delete(e.lanes, ln.key)
+		e.filter.remove(ln.counted)
 	} else {
 		delete(e.loose, ln)
 	}
-	ln.key, ln.where = "", nowhere
+	ln.key, ln.counted, ln.where = "", nil, nowhere
 	if len(e.free) < maxFree {
 		e.free = append(e.free, ln)
 	}
@@ -136,11 +138,7 @@ func (e *Engine[T]) displace(ln *lane[T]) {
 
 // unready takes a lane out of the ready queue.
 func (e *Engine[T]) unready(ln *lane[T]) {
-	for range e.ready.len() {
-		if other := e.ready.popFront(); other != ln {
-			e.ready.pushBack(other)
-		}
-	}
+	e.ready.takeOut(ln)
 	ln.where = nowhere
 }
 

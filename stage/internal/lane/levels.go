@@ -69,6 +69,21 @@ func (q *readyQueue[T]) popFront() *lane[T] {
 	return next.popFront()
 }
 
+// takeOut removes a lane, at whatever level it stands; the others keep their order, and their turn.
+func (q *readyQueue[T]) takeOut(ln *lane[T]) {
+	from := func(q *queue[*lane[T]]) {
+		for range q.len() {
+			if other := q.popFront(); other != ln {
+				q.pushBack(other)
+			}
+		}
+	}
+	from(&q.queue)
+	for i := range q.levels {
+		from(&q.levels[i].queue)
+	}
+}
+
 func (q *readyQueue[T]) clear() {
 	q.queue = queue[*lane[T]]{}
 	clear(q.levels)
@@ -80,10 +95,8 @@ func (e *Engine[T]) hasLevels() bool { return e.ready.levels != nil }
 // sort files what waits in the inlet, and has a ready lane go before what comes next.
 func (e *Engine[T]) sort(w *worker[T]) {
 	e.inletTurn = true
-	for n := 0; n < sortMost && e.leader == nil && !e.blocked() && e.hasRoom() && e.inlet.receive(&w.item); n++ {
+	for n := 0; n < sortMost && e.riders == 0 && !e.blocked() && e.hasRoom() && e.receive(w); n++ {
 		e.took = true
-		e.placed.Add(1)
-		e.resident++
 		key, keyed := e.cfg.Key(&w.item)
 		ln := e.lanes[key]
 		if !keyed || ln == nil {
@@ -93,8 +106,5 @@ func (e *Engine[T]) sort(w *worker[T]) {
 			continue
 		}
 		e.file(w, ln)
-		if ln.crew != nil {
-			e.admit(ln)
-		}
 	}
 }

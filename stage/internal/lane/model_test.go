@@ -19,20 +19,52 @@ type program struct {
 	gait gait
 }
 
-// gait is how the engine of a test goes: as it finds best, or in one way whatever its items take.
-type gait int
-
+// An engine of a test goes as it finds best, or changes its gait over and over, unless it is always in one.
 const (
-	anyGait gait = iota
-	alwaysRides
-	alwaysShares
+	anyGait gait = 255 - iota
+	changing
 )
 
-var gaits = map[string]gait{"as it finds best": anyGait, "always ridden": alwaysRides, "always shared": alwaysShares}
+var gaits = map[string]gait{"as it finds best": anyGait, "changing": changing, "ridden alone": alone, "ridden together": together, "shared": share}
 
-// force fixes the gait of an engine that is not started.
-func (r *rig) force(g gait) {
-	r.pace.fixed, r.pace.shared = g != anyGait, g != alwaysRides
+// force fixes the gait of an engine that is not started. There are three tracks then, whatever the machine has.
+func force[T any](e *Engine[T], g gait) {
+	e.tracks, e.wake = make([]track[T], 3), make(chan struct{}, 3)
+	e.remark(attention)
+	e.pace.riders = e.mostRiders()
+	switch g {
+	case anyGait:
+	case changing:
+		e.pace.fixed, e.pace.gait = true, together
+	default:
+		e.pace.fixed, e.pace.gait = true, g
+	}
+}
+
+// shift changes the gait of an engine at work.
+func shift[T any](e *Engine[T], g gait) {
+	e.mu.Lock()
+	if g != e.pace.gait {
+		e.change(g)
+	}
+	e.unlock()
+}
+
+// leftUndone waits until all are blocked, and reports what somebody could do who sleeps.
+func (r *rig) leftUndone() error {
+	synctest.Wait()
+	e := r.Engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	asleep := int(e.inlet.asleep.Load())
+	if !e.started || e.blocked() || len(e.idle)+asleep == 0 {
+		return nil
+	}
+	if e.hasReady() || e.Queued() > 0 && e.hasRoom() && e.riders == asleep {
+		return fmt.Errorf("%d lanes are ready and %d queued, %d resident of %d and %d, but %d workers are idle and %d riders of %d sleep",
+			e.ready.len(), e.Queued(), e.resident, e.cfg.Room, e.target, len(e.idle), asleep, e.riders)
+	}
+	return nil
 }
 
 func (p *program) more() bool { return p.at < len(p.code) }
@@ -57,7 +89,7 @@ func (p *program) steps() []step {
 		flags := p.pick(64)
 		all = append(all, step{
 			action: []Action{Settle, Park, Keep, Hold}[flags%4],
-			takes:  time.Duration(flags/4%3) * 10 * time.Millisecond,
+			takes:  []time.Duration{0, 10 * time.Millisecond, 70 * time.Microsecond}[flags/4%3],
 			delay:  time.Duration(p.pick(5)) * 10 * time.Millisecond,
 			goexit: flags/12 == 1,
 		})
@@ -69,7 +101,7 @@ func (p *program) steps() []step {
 func (p *program) run() error {
 	workers, inlet, room := 1+p.pick(3), 1+p.pick(4), p.pick(4)
 	r := newRig(workers, inlet, room)
-	r.force(p.gait)
+	force(r.Engine, p.gait)
 	r.Start()
 	most := workers // the most workers there were
 	var faults []error
@@ -93,12 +125,15 @@ func (p *program) run() error {
 		case 9:
 			time.Sleep(time.Duration(p.pick(4)) * 7 * time.Millisecond)
 		case 10:
-			synctest.Wait()
+			faults = append(faults, r.leftUndone())
 		case 11:
 			key := p.key()
 			synctest.Wait() // else one could park between the two
 			r.due(key)
 			r.Expedite(func(j **job) bool { return (*j).key == key })
+		}
+		if p.gait == changing && p.at%3 == 0 {
+			shift(r.Engine, gait(p.at/3%3))
 		}
 		c := r.Count(nil)
 		if c.Resident > room+most {
@@ -128,9 +163,10 @@ func (r *rig) due(key string) {
 // settleAll lets everything go on until it has settled, and ends the engine.
 func (r *rig) settleAll() error {
 	r.pause(false)
+	var faults []error
 	for range 100 {
 		time.Sleep(time.Second)
-		synctest.Wait()
+		faults = append(faults, r.leftUndone())
 		if r.Count(nil).Held == 0 {
 			break
 		}
@@ -138,10 +174,10 @@ func (r *rig) settleAll() error {
 			r.free(key)
 		}
 	}
-	err := r.checkRest()
+	faults = append(faults, r.checkRest())
 	r.End()
 	r.Wait()
-	return err
+	return errors.Join(faults...)
 }
 
 // abandonAll takes everything back, wherever it is, and checks that it is all there, in order.
@@ -195,7 +231,8 @@ func TestModel(t *testing.T) {
 	for name, g := range gaits {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
-				code := rapid.SliceOfN(rapid.Byte(), 0, 400).Draw(rt, "program")
+				n := rapid.SampledFrom([]int{10, 30, 60, 120, 250, 400}).Draw(rt, "length") // a free choice would be near 0
+				code := rapid.SliceOfN(rapid.Byte(), n, n).Draw(rt, "program")
 				if err := runProgram(t, code, g); err != nil {
 					rt.Fatalf("%v", err)
 				}

@@ -1,36 +1,52 @@
 package lane
 
 import (
+	"math"
 	"math/bits"
+	"runtime"
 	"time"
 )
 
-// pace decides whether the leader rides items or hands the lead over before it runs one. To ride costs least,
-// but then one processor runs all handlers: right for those that take some hundred nanoseconds, wrong for those
-// that compute longer, and for those that wait. Clocks are dear, so runs are timed by samples.
+// gait is how items are run.
+type gait uint8
+
+const (
+	share    gait = iota // workers take them under the lock
+	alone                // one worker rides
+	together             // several ride
+)
+
+// pace chooses the gait. To ride alone costs least, but then one processor runs all handlers: right for those that
+// take some hundred nanoseconds, wrong for those that compute longer. To ride together costs more, and brings as many
+// processors as there are: right for those that compute for some microseconds. To share costs most, and brings all
+// workers: right for those that wait, and where the cost is small beside theirs. Clocks are dear, so runs are timed by
+// samples.
 //
 // An engine begins by sharing, so that slow handlers have all workers from the first item on. It rides when the
 // last eight samples were fast, and shares again when most of them were slow. Each change that is taken back soon
-// doubles the items that must come before the next.
+// doubles the items that must come before the next. It is guarded by the engine's lock.
 type pace struct {
-	// shared is whether the workers share the items. It changes under the engine's lock.
-	shared bool
-	// turned is set when the leader found that its rides have become slow. It and history are the leader's
-	// while it rides, and guarded by the lock else.
-	turned  bool
-	history uint8 // the last eight samples; 1 is slow
-	items   int   // that were shared since the last change
-	stay    int   // items that are shared before anything is ridden
-	rode    uint64
-	fixed   bool // for tests
+	gait   gait
+	slow   uint8  // the last eight samples; 1 is too slow to ride
+	long   uint8  // 1 is too long to ride alone
+	items  int    // that were shared since the last change
+	stay   int    // items that are shared before anything is ridden
+	rode   uint64 // when the riding began
+	riders int    // as many as may ride
+	fixed  bool   // for tests
+
+	aloneMost, rideMost time.Duration // the longest run that is ridden alone, and the longest that is ridden
 }
 
 const (
-	// slowRide and fastRun are how long a sample takes to count as slow while items are ridden, and at
-	// most to count as fast while they are shared. Between sharing, which costs some hundred nanoseconds
-	// an item, and riding lies about this much on two processors.
-	slowRide = 800 * time.Nanosecond
-	fastRun  = 500 * time.Nanosecond
+	// togetherCosts is about what it costs to ride together, of all processors' time. While one rides alone, the
+	// others bring nothing: so to ride together pays for a run that takes longer than this divided by the number of the
+	// others.
+	togetherCosts = 900 * time.Nanosecond
+	leastAlone    = 300 * time.Nanosecond // from some processors on they wait for their turn instead
+
+	// longestRide is where sharing costs little beside the run, which may be one that waits.
+	longestRide = 8 * time.Microsecond
 
 	sampleRides = 64 - 1 // mask: one ride of so many is timed
 	sampleRuns  = 16 - 1 // mask: one shared run of so many is timed
@@ -38,53 +54,80 @@ const (
 	minStay   = 1024
 	maxStay   = 64 * minStay
 	shortRide = 16 * minStay // rides, below which to have begun riding was a mistake
+
+	stolenRide = math.MaxInt64 // the sample of a ride that lasted so long that it was stolen
 )
 
-func newPace() pace { return pace{shared: true, history: 0xff, stay: minStay} }
+func newPace() pace {
+	others := max(runtime.GOMAXPROCS(0)-1, 1)
+	most := max(togetherCosts/time.Duration(others), leastAlone)
+	return pace{slow: 0xff, long: 0xff, stay: minStay, riders: 1, aloneMost: most, rideMost: longestRide}
+}
 
-// note takes a sample of a ride, and reports whether most are slow.
-func (p *pace) note(took time.Duration) bool {
-	p.history <<= 1
-	if took > slowRide {
-		p.history |= 1
+// note takes a sample of a run and returns the gait that is right. What is right stays so until it is half as long
+// again, so that it does not change to and fro.
+func (p *pace) note(took time.Duration) gait {
+	mostAlone, most := p.aloneMost, p.rideMost
+	if p.gait != share {
+		most += most / 2
 	}
-	return p.isSlow()
+	if p.gait == alone {
+		mostAlone += mostAlone / 2
+	}
+	p.slow, p.long = p.slow<<1, p.long<<1
+	if took > most {
+		p.slow |= 1
+	}
+	if took > mostAlone {
+		p.long |= 1
+	}
+	return p.choose()
 }
 
-func (p *pace) isSlow() bool { return !p.fixed && bits.OnesCount8(p.history) > 4 }
-
-// stolen notes that a ride lasted so long that it was stolen.
-func (p *pace) stolen() bool {
-	p.history = p.history<<1 | 1
-	return p.isSlow()
+func (p *pace) choose() gait {
+	slow, long := bits.OnesCount8(p.slow) > 4, bits.OnesCount8(p.long) > 4
+	switch {
+	case p.fixed:
+		return p.gait
+	case p.gait == share && (p.slow != 0 || p.items < p.stay), slow:
+		return share
+	case p.riders == 1:
+		return alone
+	case p.gait == together && bits.OnesCount8(p.long) > 2, long:
+		return together
+	}
+	return alone
 }
 
-// share makes the workers share the items. It is called with the lock held while nobody leads.
-func (e *Engine[T]) share() {
+// sampled takes a sample, and changes the gait if that is right.
+func (e *Engine[T]) sampled(took time.Duration) {
+	if g := e.pace.note(took); g != e.pace.gait {
+		e.change(g)
+	}
+}
+
+// change changes the gait. Who rides in another one leaves its track.
+func (e *Engine[T]) change(g gait) {
 	p := &e.pace
-	now := e.rides.Load() / oneRide
-	if now-p.rode < shortRide {
-		p.stay = min(2*p.stay, maxStay)
-	} else {
-		p.stay = minStay
+	switch {
+	case p.gait == share:
+		p.rode = e.rode()
+	case g == share:
+		if e.rode()-p.rode < shortRide {
+			p.stay = min(2*p.stay, maxStay)
+		} else {
+			p.stay = minStay
+		}
+		p.items, p.slow, p.long = 0, 0xff, 0xff
 	}
-	p.shared, p.turned, p.items, p.history = true, false, 0, 0xff
+	p.gait = g
 	e.attend()
 }
 
-// ran counts a shared run, and takes a sample of one that was timed. When the runs have become fast, the items
-// are ridden from now on.
+// ran counts a shared run, and takes a sample of one that was timed.
 func (e *Engine[T]) ran(took time.Duration) {
-	p := &e.pace
-	p.items++
-	if took == 0 {
-		return
-	}
-	p.history <<= 1
-	if took > fastRun {
-		p.history |= 1
-	}
-	if p.history == 0 && p.items >= p.stay && !p.fixed {
-		p.shared, p.rode = false, e.rides.Load()/oneRide
+	e.pace.items++
+	if took > 0 {
+		e.sampled(took)
 	}
 }

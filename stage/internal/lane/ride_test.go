@@ -16,7 +16,7 @@ func ridingBubble(t *testing.T, workers, inlet, room int, f func(t *testing.T, r
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(workers, inlet, room)
-		r.force(alwaysRides)
+		force(r.Engine, alone)
 		r.Start()
 		f(t, r)
 		r.End()
@@ -99,7 +99,7 @@ func TestARideGoesOnBesideLanes(t *testing.T) {
 	ridingBubble(t, 4, 8, 8, func(t *testing.T, r *rig) {
 		r.send(r.job("parked", step{action: Park, delay: time.Hour}))
 		synctest.Wait()
-		before := r.rides.Load() / oneRide
+		before := r.rode()
 		for range 20 {
 			r.send(r.job("a"), r.job("parked"))
 			synctest.Wait()
@@ -107,7 +107,7 @@ func TestARideGoesOnBesideLanes(t *testing.T) {
 				break
 			}
 		}
-		if n := r.rides.Load()/oneRide - before; n < 7 {
+		if n := r.rode() - before; n < 7 {
 			t.Errorf("%d rides beside a lane, want one for each job of the idle key", n)
 		}
 		time.Sleep(2 * time.Hour)
@@ -220,6 +220,19 @@ func (m *marbles) Amend(**marble)             {}
 func (m *marbles) Settled(**marble, Decision) {}
 func (m *marbles) Gone(**marble)              { m.done.Add(1) }
 
+// startKeyed starts an engine of four workers in a gait, for items that all have a key and are run on real time.
+func startKeyed[T any](g gait, key func(*T) string, r Runner[T]) *Engine[T] {
+	e := New(Config[T]{
+		Workers: 4, Inlet: 64, Room: 64,
+		Key:       func(item *T) (string, bool) { return key(item), true },
+		NewRunner: func() Runner[T] { return r },
+		Took:      func() bool { return false }, Idle: func() {},
+	})
+	force(e, g)
+	e.Start()
+	return e
+}
+
 // TestO1_O2_O3_ManyRides runs on real time, because it is the races between a ride's end and its theft that it is
 // after: most items are fast, some let others run, and all the while somebody counts, which steals.
 func TestO1_O2_O3_ManyRides(t *testing.T) {
@@ -231,14 +244,7 @@ func TestO1_O2_O3_ManyRides(t *testing.T) {
 	for name, g := range gaits {
 		t.Run(name, func(t *testing.T) {
 			m := &marbles{last: make([]int, keys), done: new(atomic.Int64), errs: make(chan error, 1)}
-			e := New(Config[*marble]{
-				Workers: 4, Inlet: 64, Room: 64,
-				Key:       func(b **marble) (string, bool) { return string(rune('a' + (*b).key)), true },
-				NewRunner: func() Runner[*marble] { return m },
-				Took:      func() {}, Idle: func() {},
-			})
-			e.pace.fixed, e.pace.shared = g != anyGait, g != alwaysRides
-			e.Start()
+			e := startKeyed(g, func(b **marble) string { return string(rune('a' + (*b).key)) }, m)
 			stop := make(chan struct{})
 			counted := make(chan error, 1)
 			go func() { counted <- countUntil(stop, e) }()
@@ -283,5 +289,98 @@ func countUntil(stop <-chan struct{}, e *Engine[*marble]) error {
 			return fmt.Errorf("the counts do not add up: %+v", c)
 		}
 		runtime.Gosched()
+	}
+}
+
+// TestARideBesideLanesTakesNoLock: while a key is parked, the others are ridden as if it were not there.
+func TestARideBesideLanesTakesNoLock(t *testing.T) {
+	r := &parkSick{}
+	e := newParcels(2, true, r)
+	force(e, alone)
+	e.Start()
+	feed(e, parcel{key: "sick"})
+	for e.Count(nil).Parked == 0 {
+		runtime.Gosched()
+	}
+	healthy := "healthy"
+	for e.filter.mayHave(e.filter.hash(healthy)) { // it shares the place of the other
+		healthy += "!"
+	}
+	feed(e, parcel{key: healthy}) // which still has to look
+	for r.done.Load() < 1 {
+		runtime.Gosched()
+	}
+	e.mu.Lock()
+	for range 100 {
+		feed(e, parcel{key: healthy})
+	}
+	for tries := 0; r.done.Load() < 101 && tries < 1000; tries++ {
+		time.Sleep(time.Millisecond)
+	}
+	if n := r.done.Load(); n != 101 {
+		t.Errorf("%d were run while the lock was held, want all 101", n)
+	}
+	e.mu.Unlock()
+	e.End()
+	e.Wait()
+}
+
+// parkSick parks what is sick for an hour.
+type parkSick struct{ done atomic.Int64 }
+
+func (p *parkSick) Run(it *parcel, d *Decision) {
+	if *d = (Decision{}); it.key == "sick" {
+		*d = Decision{Action: Park, Delay: time.Hour}
+	}
+}
+func (p *parkSick) Amend(*parcel)             {}
+func (p *parkSick) Settled(*parcel, Decision) {}
+func (p *parkSick) Gone(*parcel)              { p.done.Add(1) }
+
+// TestPaceChoosesByHowLongRunsTake: alone, together, or shared, each until most of the last runs say otherwise.
+func TestPaceChoosesByHowLongRunsTake(t *testing.T) {
+	p := newPace()
+	p.riders, p.aloneMost, p.items = 2, 900*time.Nanosecond, minStay
+	for i, c := range []struct {
+		riders int
+		takes  time.Duration
+		want   gait
+	}{
+		{2, 5 * time.Microsecond, together},
+		{2, 100 * time.Nanosecond, alone},
+		{2, time.Microsecond, alone}, // until it is half as long again
+		{2, 2 * time.Microsecond, together},
+		{1, 2 * time.Microsecond, alone}, // nobody to ride with
+		{2, 2 * time.Microsecond, together},
+		{2, 10 * time.Microsecond, together}, // likewise
+		{2, time.Millisecond, share},
+		{2, 10 * time.Microsecond, share}, // which may be one that waits
+		{1, 5 * time.Microsecond, alone},
+		{1, stolenRide, share},
+		{2, 100 * time.Nanosecond, alone},
+	} {
+		p.riders = c.riders
+		for range 8 {
+			p.gait = p.note(c.takes)
+		}
+		if p.gait != c.want {
+			t.Errorf("%d. after runs of %v with %d riders the gait is %d, want %d", i, c.takes, c.riders, p.gait, c.want)
+		}
+	}
+}
+
+// TestOneKeyIsRiddenAlone, and so is what has one worker: there is nothing to do for a second rider.
+func TestOneKeyIsRiddenAlone(t *testing.T) {
+	e := newParcels(8, true, &counting{})
+	force(e, anyGait)
+	if e.pace.riders < 2 {
+		t.Errorf("%d workers of many keys may ride, want several", e.pace.riders)
+	}
+	if e.Resize(1); e.pace.riders != 1 {
+		t.Errorf("%d riders of one worker, want 1", e.pace.riders)
+	}
+	e.cfg.OneKey = true
+	if e.Resize(8); e.pace.riders != 1 {
+		t.Errorf("%d riders of one key, want 1", e.pace.riders)
 	}
 }

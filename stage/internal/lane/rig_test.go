@@ -19,6 +19,9 @@ type job struct {
 	attempts int
 }
 
+// tells reports whether the engine is to tell of the job's end: not of each, so that some rides end by themselves.
+func (j *job) tells() bool { return j.redrive || j.id%4 == 1 }
+
 type step struct {
 	action Action
 	delay  time.Duration // of Park
@@ -73,11 +76,13 @@ func newRig(workers, inlet, room int) *rig {
 		Workers: workers, Inlet: inlet, Room: room,
 		Key:       func(j **job) (string, bool) { return (*j).key, (*j).key != "" },
 		NewRunner: func() Runner[*job] { return &rigRunner{r} },
-		Took: func() {
+		Took: func() bool {
 			r.locked(func() { r.took++ })
 			select {
 			case r.room <- struct{}{}:
+				return true
 			default:
+				return false
 			}
 		},
 		Idle: func() { r.locked(func() { r.idle++ }) },
@@ -156,7 +161,7 @@ func (r *rig) redo(j *job) bool {
 
 func (r *rig) free(key string) int {
 	r.add(line{what: released, key: key, at: time.Now()})
-	return r.Release(key)
+	return r.Release(key, nil)
 }
 
 func (r *rig) pause(on bool) {
@@ -194,8 +199,12 @@ func (x *rigRunner) Run(item **job, d *Decision) {
 	if s.takes > 0 {
 		time.Sleep(s.takes)
 	}
-	*d = Decision{Action: s.action, Delay: s.delay, Notify: s.action == Settle}
+	*d = Decision{Action: s.action, Delay: s.delay, Notify: s.action == Settle && j.tells()}
 	switch s.action {
+	case Settle:
+		if !j.tells() {
+			x.r.note(settled, j)
+		}
 	case Park:
 		now := time.Now()
 		x.r.add(line{what: parked, job: j, key: j.key, at: now, due: now.Add(s.delay)})
@@ -250,6 +259,11 @@ func (r *rig) checkRest() error {
 	c := r.Count(nil)
 	if c.Live[0] != live || c.Resident+c.Redrives+c.Running+c.Parked+c.Held+c.Lanes != 0 {
 		faults = append(faults, fmt.Errorf("at rest after %d jobs the counts are %+v, want all zero but Live", live, c))
+	}
+	for i := range filterPlaces {
+		if f := r.filter.places; f != nil && f[i].Load() != 0 {
+			faults = append(faults, fmt.Errorf("at rest the filter counts %d lanes at %d, want none", f[i].Load(), i))
+		}
 	}
 	return errors.Join(faults...)
 }

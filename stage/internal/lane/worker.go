@@ -5,6 +5,7 @@ import "time"
 // worker runs items. What it holds while it runs is written under Engine.mu, but for what it rides.
 type worker[T any] struct {
 	engine   *Engine[T]
+	track    *track[T] // the last that it rode on
 	runner   Runner[T]
 	decision Decision
 	call     chan struct{} // wakes it from the list of idle workers
@@ -19,7 +20,6 @@ type worker[T any] struct {
 	recalled  bool  // Withdraw asked for the item while it ran
 	outcome   uint8 // of Withdraw
 	budget    int
-	took      time.Duration // the last run that was timed
 }
 
 func (e *Engine[T]) newWorker() *worker[T] {
@@ -53,7 +53,7 @@ func (w *worker[T]) work() {
 // it: true when the worker has the next item of the lane.
 func (w *worker[T]) attempt() (again bool) {
 	e := w.engine
-	timed := e.pace.shared && e.pace.items&sampleRuns == 0
+	timed := e.pace.gait == share && e.pace.items&sampleRuns == 0
 	e.unlock()
 	var took time.Duration
 	if timed {
@@ -64,7 +64,7 @@ func (w *worker[T]) attempt() (again bool) {
 		w.runner.Run(&w.item, &w.decision)
 	}
 	e.mu.Lock()
-	if e.pace.shared {
+	if e.pace.gait == share {
 		e.ran(took)
 	}
 	return e.finish(w, true)
@@ -105,7 +105,9 @@ func (e *Engine[T]) next(w *worker[T]) bool {
 			e.rest(w)
 		case !e.inletTurn && e.takeReady(w):
 			return true
-		case e.leader != nil || !e.hasRoom():
+		case e.riders > 0 && e.takeReady(w):
+			return true
+		case !e.mayLead() || !e.hasRoom():
 			if e.takeReady(w) {
 				return true
 			}
@@ -114,7 +116,7 @@ func (e *Engine[T]) next(w *worker[T]) bool {
 			if e.takeInlet(w) || e.takeReady(w) {
 				return true
 			}
-			if e.hasRoom() && e.lead(w) {
+			if e.mayLead() && e.hasRoom() && e.lead(w) {
 				return true
 			}
 		default:
@@ -146,16 +148,25 @@ func (e *Engine[T]) leaves(w *worker[T]) bool {
 
 // takeInlet gives w a new item whose key is idle, and files those before it whose key is not.
 func (e *Engine[T]) takeInlet(w *worker[T]) bool {
-	for e.hasRoom() {
-		if !e.inlet.receive(&w.item) {
-			break
-		}
+	if e.riders > 0 { // none may ride what comes after what is taken here
+		e.attend()
+	}
+	for e.hasRoom() && e.receive(w) {
 		e.took = true
 		if e.place(w) {
 			return true
 		}
 	}
 	return false
+}
+
+// receive takes the next item out of the inlet for w.
+func (e *Engine[T]) receive(w *worker[T]) bool {
+	if e.inlet.rivals || e.riders > 0 && !e.alone {
+		e.inlet.take()
+		defer e.inlet.turn.Unlock()
+	}
+	return e.inlet.receive(&w.item)
 }
 
 // takeReady gives w the head of the first ready lane.
@@ -180,8 +191,6 @@ func (e *Engine[T]) takeReady(w *worker[T]) bool {
 // place makes w run the item that it received, or files it where its key is busy or nothing may run. It
 // returns true when w runs it.
 func (e *Engine[T]) place(w *worker[T]) bool {
-	e.placed.Add(1)
-	e.resident++
 	key, keyed := e.cfg.Key(&w.item)
 	var ln *lane[T]
 	if keyed {
@@ -190,9 +199,6 @@ func (e *Engine[T]) place(w *worker[T]) bool {
 	switch {
 	case ln != nil:
 		e.file(w, ln)
-		if ln.crew != nil {
-			e.admit(ln)
-		}
 		return false
 	case e.blocked():
 		ln = e.open(key, keyed)
@@ -203,15 +209,22 @@ func (e *Engine[T]) place(w *worker[T]) bool {
 		w.budget = runBudget
 		ln = e.open(key, true)
 	}
+	e.placed.Add(1)
+	e.resident++
 	e.start(w, ln, false)
 	return true
 }
 
 // file puts the item that w received into a lane.
 func (e *Engine[T]) file(w *worker[T], ln *lane[T]) {
+	e.placed.Add(1)
+	e.resident++
 	ln.queue.pushBack(entry[T]{item: w.item})
 	var zero T
 	w.item = zero
+	if ln.crew != nil {
+		e.admit(ln)
+	}
 }
 
 // begin makes w run the head of a lane.
