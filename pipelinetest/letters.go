@@ -105,6 +105,8 @@ func (s *recordedLetters) lost(ctx context.Context, w What, l *deadletter.Letter
 // Resolve implements deadletter.Store. A store that failed may have removed the letter all the same.
 func (s *recordedLetters) Resolve(ctx context.Context, c deadletter.Claim, id string) error {
 	l, _ := s.Get(ctx, id)
+	done := s.turns.take(&l) // an operator who finds the letter after that would be recorded to have it still
+	defer done()
 	err := s.Store.Resolve(ctx, c, id)
 	if err != nil && !errors.Is(err, deadletter.ErrClaimLost) && l.ID != "" {
 		if _, gone := s.Get(ctx, id); errors.Is(gone, deadletter.ErrNotFound) {
