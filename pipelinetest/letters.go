@@ -20,8 +20,8 @@ type recordedLetters struct {
 	turns turns
 }
 
-// turns has the letters of a lane stored one after another, so that they are recorded in the order in which they
-// are stored, and before anything that is done with them. Its zero value is ready.
+// turns has the letters of a lane stored and redriven one after another, so that this is recorded in the order in
+// which the store has it, and before anything else that is done with them. Its zero value is ready.
 type turns struct {
 	mu    sync.Mutex
 	taken map[laneName]chan struct{} // closed when that lane is free
@@ -121,6 +121,9 @@ func (s *recordedLetters) Resolve(ctx context.Context, c deadletter.Claim, id st
 
 // Fail implements deadletter.Store.
 func (s *recordedLetters) Fail(ctx context.Context, c deadletter.Claim, id string, f deadletter.Failure) error {
+	l, _ := s.Get(ctx, id)
+	done := s.turns.take(&l) // it is not stored anew before this is recorded
+	defer done()
 	err := s.Store.Fail(ctx, c, id, f)
 	if err == nil {
 		s.note(ctx, Failed, id)
