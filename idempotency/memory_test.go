@@ -351,3 +351,25 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 }
+
+// A Memory that fills up doubles its shards again and again. Four stages ask for each identity, as in a topic with
+// four.
+func BenchmarkMemoryFills(b *testing.B) {
+	const identities = 50_000
+	stages := []string{"billing", "inventory", "analytics", "notify"}
+	ids := make([]string, identities)
+	for i := range ids {
+		ids[i] = strconv.Itoa(i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		m := idempotency.NewMemory()
+		for _, id := range ids {
+			for _, stage := range stages {
+				c, _ := m.Claim(ctx, idempotency.Request{Key: idempotency.Key{Stage: stage, ID: id}, Lease: time.Minute})
+				_ = m.Confirm(ctx, c)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*identities*len(stages)), "ns/key")
+}

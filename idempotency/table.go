@@ -11,6 +11,18 @@ type table struct {
 
 func (t *table) reset(n int) { t.entries = make([]uint64, 1<<bits.Len(uint(n+n/2))) }
 
+// double makes the table twice as large. It goes through the old one in turn, and so through the new one in two
+// places in turn.
+func (t *table) double() {
+	old := t.entries
+	t.entries = make([]uint64, 2*len(old))
+	for _, e := range old {
+		if e != 0 {
+			t.insert(uint32(e>>32), uint32(e))
+		}
+	}
+}
+
 // room is how many slots the table serves before it is rebuilt: two thirds of it.
 func (t *table) room() int { return len(t.entries) * 2 / 3 }
 
@@ -23,7 +35,7 @@ func entry(tag, slot uint32) uint64 { return uint64(tag)<<32 | uint64(slot) }
 // find returns k's slot.
 func (s *shard) find(k Key, tag uint32) (uint32, bool) {
 	for p := s.table.home(tag); s.table.entries[p] != 0; p = s.table.after(p) {
-		if e := s.table.entries[p]; uint32(e>>32) == tag && s.slots[uint32(e)].key == k {
+		if e := s.table.entries[p]; uint32(e>>32) == tag && s.slots.at(uint32(e)).key == k {
 			return uint32(e), true
 		}
 	}
