@@ -19,7 +19,7 @@ const longest = 100 * 365 * 24 * time.Hour
 
 // MemoryConfig sizes a Memory. The zero value is fit for production.
 type MemoryConfig struct {
-	// Capacity bounds the keys remembered; about 80 to 120 bytes each beside their text, allocated as
+	// Capacity bounds the keys remembered; about 90 to 100 bytes each beside their text, allocated as
 	// they come. Beyond it the oldest completed key is forgotten before its time, which
 	// MemoryStats counts. Default 1,048,576.
 	Capacity int
@@ -67,7 +67,7 @@ const (
 	// minShardKeys keeps shards large enough that keys spread over them evenly: a shard that happens to
 	// get more than its part forgets early while others have room.
 	minShardKeys = 4096
-	// usualShardKeys keeps shards small enough that to double one takes about a millisecond, and that the stages
+	// usualShardKeys keeps shards small enough that to double a table takes a part of a millisecond, and that the stages
 	// that share a Memory seldom meet. A Memory of one stage costs less with a single shard: it goes through its
 	// slots in turn then, which the processor foresees.
 	usualShardKeys = 1 << 14

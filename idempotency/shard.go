@@ -55,6 +55,9 @@ func (s *shard) reset(n int) {
 // claim answers a request in c, but for its key, and returns until when a busy key's lease runs.
 func (s *shard) claim(r *Request, c *Claim, tag uint32, now, retention time.Duration) (until time.Duration) {
 	s.sweep(now, retention)
+	if s.keys == s.limit {
+		s.table.fetch(s.slots.at(s.slots.at(doneList).next).tag) // of the key that is likely to go
+	}
 	if i, ok := s.find(r.Key, tag); ok {
 		e := s.slots.at(i)
 		switch {

@@ -2,6 +2,7 @@ package idempotency
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -64,4 +65,46 @@ func TestAHolderPastItsLeaseIsNotForgottenWhileOthersWork(t *testing.T) {
 			t.Errorf("Confirm = %v, although nobody took the key", err)
 		}
 	})
+}
+
+func TestAKeyCostsWhatItsDocSays(t *testing.T) {
+	const n = 200_000
+	keys := make([]Key, n)
+	for i := range keys {
+		keys[i] = Key{Stage: "charge", ID: strconv.Itoa(i)}
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heap()
+	m := NewMemory(MemoryConfig{Shards: 1})
+	var c Claim
+	for _, k := range keys {
+		m.ClaimAt(&Request{Key: k, Lease: time.Minute}, &c)
+		_ = m.ConfirmAt(&c)
+	}
+	each := float64(heap()-before) / n
+	if each < 64 || each > 105 {
+		t.Errorf("a key costs %.1f bytes, want about 90 to 100", each)
+	}
+	t.Logf("%.1f bytes a key", each)
+	runtime.KeepAlive(keys)
+	runtime.KeepAlive(m)
+}
+
+// Stages whose names have the same tag are told apart all the same.
+func TestStagesOfOneTagAreTwo(t *testing.T) {
+	m := NewMemory()
+	a, b := Key{Stage: "bill-a-x", ID: "1"}, Key{Stage: "bill-b-x", ID: "1"}
+	if h := m.hash(a); tag(h, a.Stage) != tag(h, b.Stage) {
+		t.Fatal("the names have different tags: the test tells nothing")
+	}
+	for _, k := range []Key{a, b} {
+		if c, _ := m.Claim(context.Background(), Request{Key: k, Lease: time.Minute}); c.State != Claimed {
+			t.Errorf("claim of %v: %v, want claimed", k, c.State)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import "math/bits"
 // is the hash in the high half and the slot in the low; 0 is empty, since no key lives in slot 0.
 type table struct {
 	entries []uint64
+	fetched uint64 // for nobody: without it there would be no fetch
 }
 
 func (t *table) reset(n int) { t.entries = make([]uint64, 1<<bits.Len(uint(n+n/2))) }
@@ -27,6 +28,9 @@ func (t *table) double() {
 func (t *table) room() int { return len(t.entries) * 2 / 3 }
 
 func (t *table) home(tag uint32) int { return int(tag) & (len(t.entries) - 1) }
+
+// fetch has the processor bring the place of a tag into its cache, for remove, while it looks for another one.
+func (t *table) fetch(tag uint32) { t.fetched = t.entries[t.home(tag)] }
 
 func (t *table) after(p int) int { return (p + 1) & (len(t.entries) - 1) }
 

@@ -27,10 +27,10 @@ var ofStores = []mutant{
 	{"deadletter/drain_options.go", "quarantine is no obstacle", "allowed := []State{Active}", "allowed := []State{Active, Quarantined}", letters, "", ""},
 	{"deadletter/change.go", "a failed redrive is not counted", "l.Redrives++\n", "", kit, model, ""},
 
-	{shard, "what is done may be released", "if !ok || s.slots[i].done {\n\t\treturn ErrLost\n\t}\n\ts.drop(i)", "if !ok {\n\t\treturn ErrLost\n\t}\n\ts.drop(i)", ids, "", ""},
-	{shard, "an old claim is good", "&& s.slots[i].token == token", "&& s.slots[i].token != 0", ids, "", ""},
+	{shard, "what is done may be released", "if !ok || s.slots.at(i).done {\n\t\treturn ErrLost\n\t}\n\ts.drop(i)", "if !ok {\n\t\treturn ErrLost\n\t}\n\ts.drop(i)", ids, "", ""},
+	{shard, "an old claim is good", "&& s.slots.at(i).token == token", "&& s.slots.at(i).token != 0", ids, "", ""},
 	{shard, "a key that is done is busy", "c.State, c.Digest = Done, s.mark(i).digest", "c.State, c.Digest = Busy, s.mark(i).digest", ids, "", ""},
 	{shard, "a lease has no end", "case e.until <= now:", "case e.until <= now && e.done:", ids, "", ""},
 	{shard, "forgetting early is not counted", "s.evicted++\n", "", ids, "", ""},
-	{shard, "a claim is forgotten with its lease", "s.slots[i].until+retention <= now", "s.slots[i].until <= now", ids, "", ""},
+	{shard, "a claim is forgotten with its lease", "s.slots.at(i).until+retention <= now", "s.slots.at(i).until <= now", ids, "", ""},
 }
