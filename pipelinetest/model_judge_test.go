@@ -21,7 +21,7 @@ func (w *world) end(cancel context.CancelFunc) []stage.Unfinished {
 	}
 	w.outage.over()
 	if p.flip() {
-		_ = w.p.Resume("first")
+		w.pause(false)
 	}
 	how := p.pick(6)
 	if how < 2 { // everything may come to rest first
@@ -110,7 +110,7 @@ func (w *world) handedBack(took time.Duration, forced bool) []stage.Unfinished {
 	}
 	s, _ := w.p.Snapshot().Stage("first")
 	for _, e := range u.Events {
-		if !held[w.laneOf(e)] && !s.Paused && !s.Halted {
+		if !held[w.laneOf(e)] && !w.paused && !s.Halted {
 			w.fault("S1: handed back after %v of a grace of %v, and nothing holds it: %s %s/%d key %q %s", took, w.grace, e.State, e.Stage, e.Meta.Seq, e.Meta.Key, e.Letter)
 		}
 	}

@@ -63,6 +63,7 @@ type world struct {
 	made     int
 	accepted map[string]int // publishes that returned nil, by identity
 	stopping time.Time      // when the first shutdown began
+	paused   bool           // now, or at some time since then
 	edited   bool           // an operator had a hand in the letters
 	inBatch  map[string]int // events of each lane in a batch that runs
 	faults   []error
@@ -215,11 +216,7 @@ func (w *world) operate() {
 	case 8, 9:
 		w.drain()
 	case 10:
-		if p.flip() {
-			_ = w.p.Pause("first")
-		} else {
-			_ = w.p.Resume("first")
-		}
+		w.pause(p.flip())
 	case 11:
 		if err := w.p.SetWorkers("first", max(1+p.pick(16), w.batch)); err != nil {
 			w.fault("SetWorkers = %v", err)
@@ -236,6 +233,18 @@ func (w *world) operate() {
 		w.chainReaction()
 	case 19:
 		w.publish()
+	}
+}
+
+// pause pauses or resumes the stage.
+func (w *world) pause(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paused = on || w.paused && !w.stopping.IsZero()
+	if on {
+		_ = w.p.Pause("first")
+	} else {
+		_ = w.p.Resume("first")
 	}
 }
 
