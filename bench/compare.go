@@ -64,31 +64,26 @@ type entry struct {
 	total uint64
 }
 
-// compare measures the base and the other sides in turn, round after round.
-func compare(c *config, w work, base side, others ...side) ([]series, error) {
+// compare sets the sides against the base, one after the other, each in turn with it. A side is open only while it is
+// measured: some libraries have timers that go off while they are idle, which makes the readers of a channel faster.
+func compare(c *config, w work, base side, others ...side) (all []series, err error) {
 	if w.times == 0 {
 		w.times = 1
 	}
-	var entries []*entry
-	defer func() {
-		for _, e := range entries {
-			_ = e.close() // reported already, unless another fault came first
-		}
-	}()
-	for _, s := range append([]side{base}, others...) {
-		e, err := openSide(s, w)
+	b, err := openSide(base, w)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", base.name, err)
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	all = []series{{side: base}}
+	for _, s := range others {
+		own, err := measure(c.rounds, w, b, s, &all[0])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
+			return nil, err
 		}
-		entries = append(entries, e)
+		all = append(all, own)
 	}
-	result, err := measure(c.rounds, entries)
-	for _, e := range entries {
-		if err == nil {
-			err = e.close()
-		}
-	}
-	return result, err
+	return all, nil
 }
 
 // proofPatience is how long an event may come behind the sampled ones.
@@ -160,28 +155,27 @@ func (e *entry) close() error {
 	return nil
 }
 
-// measure runs the rounds. The first side is the base; each other is set against the base's round just
-// before it.
-func measure(rounds int, entries []*entry) ([]series, error) {
-	all := make([]series, len(entries))
-	for i, e := range entries {
-		all[i].side = e.side
+// measure runs the rounds of a side. Each is set against the base's round just before it.
+func measure(rounds int, w work, base *entry, other side, bases *series) (own series, err error) {
+	own.side = other
+	e, err := openSide(other, w)
+	if err != nil {
+		return own, fmt.Errorf("%s: %w", other.name, err)
 	}
+	defer func() { err = errors.Join(err, e.close()) }()
 	for range rounds {
-		for i, e := range entries[1:] {
-			b, err := entries[0].round()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", entries[0].name, err)
-			}
-			s, err := e.round()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", e.name, err)
-			}
-			all[0].add(b, b)
-			all[i+1].add(s, b)
+		b, err := base.round()
+		if err != nil {
+			return own, fmt.Errorf("%s: %w", base.name, err)
 		}
+		s, err := e.round()
+		if err != nil {
+			return own, fmt.Errorf("%s: %w", other.name, err)
+		}
+		bases.add(b, b)
+		own.add(s, b)
 	}
-	return all, nil
+	return own, nil
 }
 
 func (s *series) add(own, base sample) {
