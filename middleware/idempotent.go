@@ -169,12 +169,12 @@ func (i *idempotent) handle(ctx context.Context, d *stage.Delivery, next stage.H
 		}
 		g.release = nil
 	}
-	r, err := i.request(d, g)
-	if err != nil {
+	var r idempotency.Request // handed on by their addresses: to copy them at each call costs as much as the store
+	var c idempotency.Claim
+	if err := i.request(d, g, &r); err != nil {
 		return err
 	}
-	var c idempotency.Claim // handed on by its address: to copy it at each call costs as much as the store
-	err = i.claim(ctx, &r, &c)
+	err := i.claim(ctx, &r, &c)
 	switch {
 	case err != nil:
 		i.guard(d).holder = r.Holder
@@ -192,9 +192,9 @@ func (i *idempotent) handle(ctx context.Context, d *stage.Delivery, next stage.H
 	}
 }
 
-// request is what the store is asked for d.
-func (i *idempotent) request(d *stage.Delivery, g *guard) (idempotency.Request, error) {
-	r := idempotency.Request{Key: idempotency.Key{Stage: d.Stage, ID: d.GivenID}, Lease: i.lease}
+// request writes down what the store is asked for d.
+func (i *idempotent) request(d *stage.Delivery, g *guard, r *idempotency.Request) error {
+	r.Key.Stage, r.Key.ID, r.Lease = d.Stage, d.GivenID, i.lease
 	switch {
 	case g != nil && g.holder != 0:
 		r.Holder = g.holder
@@ -202,15 +202,15 @@ func (i *idempotent) request(d *stage.Delivery, g *guard) (idempotency.Request, 
 		r.Holder = rand.Uint64() | 1
 	}
 	if !i.compare {
-		return r, nil
+		return nil
 	}
 	data, codec, err := d.Encode()
 	if err != nil {
-		return r, fmt.Errorf("middleware: idempotent: codec %s: %w", codec, err)
+		return fmt.Errorf("middleware: idempotent: codec %s: %w", codec, err)
 	}
 	sum := sha256.Sum256(data)
 	r.Digest = binary.LittleEndian.Uint64(sum[:]) | 1
-	return r, nil
+	return nil
 }
 
 // claim asks the store; one that panics has failed.
