@@ -140,7 +140,7 @@ func (m *Memory) Release(_ context.Context, c Claim) error {
 
 func (m *Memory) hash(k Key) uint64 { return maphash.String(m.seed, k.ID) }
 
-// tag is what a table tells keys apart by, seldom wrongly. The stages of a topic ask for the same identity at about the
+// tag is what a table tells keys apart by, seldom wrongly: the high half of the hash, and something of the stage. The stages of a topic ask for the same identity at about the
 // same time: they find each other's at the same place in the table, which is in the cache then, and need not look at the
 // slots, which other processors write.
 func tag(h uint64, stage string) uint32 {

@@ -352,8 +352,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// A Memory that fills up doubles its shards again and again. Four stages ask for each identity, as in a topic with
-// four.
+// BenchmarkMemoryFills is a new Memory that comes to hold many keys. Four stages ask for each identity, as in a topic
+// with four.
 func BenchmarkMemoryFills(b *testing.B) {
 	const identities = 50_000
 	stages := []string{"billing", "inventory", "analytics", "notify"}

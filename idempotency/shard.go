@@ -41,7 +41,7 @@ func (s *shard) init(limit int) {
 	s.reset(min(limit+firstSlot, piece))
 }
 
-// reset empties the slots and makes room for n of them.
+// reset forgets all, with a table for n slots.
 func (s *shard) reset(n int) {
 	s.slots, s.marks, s.free = slots{}, nil, 0
 	for list := range uint32(firstSlot) {

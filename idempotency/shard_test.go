@@ -87,7 +87,7 @@ func TestAKeyCostsWhatItsDocSays(t *testing.T) {
 		_ = m.ConfirmAt(&c)
 	}
 	each := float64(heap()-before) / n
-	if each < 64 || each > 105 {
+	if each < 85 || each > 105 {
 		t.Errorf("a key costs %.1f bytes, want about 90 to 100", each)
 	}
 	t.Logf("%.1f bytes a key", each)

@@ -2,12 +2,12 @@ package idempotency
 
 import "time"
 
-// slot is a key. It fills a cache line: a store of many keys costs what it costs to fetch one.
+// slot is a key. It has the size of a cache line: a store of many keys costs what it costs to fetch one.
 type slot struct {
 	key        Key
 	token      uint64
 	until      time.Duration // since the Memory was made: end of the lease, or of the retention
-	tag        uint32        // high half of the key's hash; the low one chose the shard
+	tag        uint32        // see the function; the low half of the hash chose the shard
 	next, prev uint32
 	done       bool
 }

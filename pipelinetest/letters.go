@@ -102,10 +102,16 @@ func (s *recordedLetters) lost(ctx context.Context, w What, l *deadletter.Letter
 	}
 }
 
+// turn takes the turn of a letter's lane: until done is called it is not stored anew, and no operator finds it as it was
+// and is recorded later.
+func (s *recordedLetters) turn(ctx context.Context, id string) (l deadletter.Letter, done func()) {
+	l, _ = s.Get(ctx, id)
+	return l, s.turns.take(&l)
+}
+
 // Resolve implements deadletter.Store. A store that failed may have removed the letter all the same.
 func (s *recordedLetters) Resolve(ctx context.Context, c deadletter.Claim, id string) error {
-	l, _ := s.Get(ctx, id)
-	done := s.turns.take(&l) // an operator who finds the letter after that would be recorded to have it still
+	l, done := s.turn(ctx, id)
 	defer done()
 	err := s.Store.Resolve(ctx, c, id)
 	if err != nil && !errors.Is(err, deadletter.ErrClaimLost) && l.ID != "" {
@@ -121,8 +127,7 @@ func (s *recordedLetters) Resolve(ctx context.Context, c deadletter.Claim, id st
 
 // Fail implements deadletter.Store.
 func (s *recordedLetters) Fail(ctx context.Context, c deadletter.Claim, id string, f deadletter.Failure) error {
-	l, _ := s.Get(ctx, id)
-	done := s.turns.take(&l) // it is not stored anew before this is recorded
+	_, done := s.turn(ctx, id)
 	defer done()
 	err := s.Store.Fail(ctx, c, id, f)
 	if err == nil {
