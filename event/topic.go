@@ -138,7 +138,10 @@ func (t *Topic[T]) DescribeAt(m *Meta, payload *T, opts []PublishOption) error {
 	if len(opts) > 0 {
 		m.apply(opts)
 	}
-	return t.validate(m)
+	if t.isFit(m) {
+		return nil
+	}
+	return t.fault(m)
 }
 
 // DescribeRaw is Describe for an event that could not be decoded: only the options tell its key and its
@@ -149,7 +152,14 @@ func (t *Topic[T]) DescribeRaw(m *Meta, opts []PublishOption) error {
 	return t.bounded(m)
 }
 
-func (t *Topic[T]) validate(m *Meta) error {
+// isFit reports whether an event has the key and the identity that it needs, and neither is too long.
+func (t *Topic[T]) isFit(m *Meta) bool {
+	return (m.Key != "" || t.key == nil || t.allowNoKey) && (m.GivenID != "" || t.id == nil) &&
+		len(m.Key) <= MaxTextBytes && len(m.GivenID) <= MaxTextBytes
+}
+
+// fault is what isFit finds.
+func (t *Topic[T]) fault(m *Meta) error {
 	switch {
 	case m.Key == "" && t.key != nil && !t.allowNoKey:
 		return fmt.Errorf("event: publish to %s: %w", t.name, ErrNoKey)

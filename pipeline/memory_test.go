@@ -691,17 +691,25 @@ func TestM4_OverflowIsTheStagesOwn(t *testing.T) {
 	})
 }
 
-// TestPublishAllocatesNothing from the publisher to the end of the handler, whatever order the stage keeps.
+// TestPublishAllocatesNothing from the publisher to the end of the handler, whatever order the stage keeps, and with a key
+// and levels of its own.
 func TestPublishAllocatesNothing(t *testing.T) {
 	const batch = 2000
-	for _, order := range []stage.Order{stage.PerKey, stage.Serial, stage.Unordered} {
-		t.Run(order.String(), func(t *testing.T) {
+	for name, opts := range map[string][]stage.Option{
+		"per key":      {stage.WithOrder(stage.PerKey)},
+		"serial":       {stage.WithOrder(stage.Serial)},
+		"unordered":    {stage.WithOrder(stage.Unordered)},
+		"its own key":  {stage.KeyBy(func(c crate) string { return c.Key })},
+		"levels":       {stage.Priority(2, func(e event.Event[crate]) int { return e.Payload.N % 2 })},
+		"both of them": {stage.KeyBy(func(c crate) string { return c.Key }), stage.Priority(2, func(e event.Event[crate]) int { return e.Payload.N % 2 })},
+	} {
+		t.Run(name, func(t *testing.T) {
 			// An identity made of a payload may allocate; this topic has none.
 			topic := event.NewTopic("numbers", event.KeyBy(func(c crate) string { return c.Key }))
 			var done atomic.Int64
 			p := pipeline.New(pipeline.Config{})
 			p.Add(stage.Handle(topic, "load", func(context.Context, event.Event[crate]) error { done.Add(1); return nil },
-				stage.WithOrder(order), stage.Workers(4)))
+				append(opts, stage.Workers(4))...))
 			pipelinetest.Start(t, p)
 			pub := pipeline.NewPublisher(p, topic)
 			keys := []string{"a", "b", "c", "d", "e"}

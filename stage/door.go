@@ -35,6 +35,7 @@ type Door[T any] struct {
 	sealing chan struct{} // closed by Seal
 
 	stages []*running[T]
+	asks   bool   // one of them has a key or levels of its own
 	tick   func() // reads the clock anew
 
 	mu     sync.Mutex // guards all below
@@ -161,14 +162,6 @@ type arrival struct {
 	raw         []byte
 }
 
-// candidate is an event that was not accepted yet, but for its payload, which is the publisher's and goes
-// beside it: the compiler would move the payload to the heap if it were in here.
-type candidate struct {
-	meta event.Meta
-	keys *[]string // as in item
-	x    *extra
-}
-
 func (d *Door[T]) accept(ctx context.Context, payload *T, opts []event.PublishOption, a *arrival) error {
 	if ctx == nil {
 		return d.refuse(errNilContext)
@@ -177,7 +170,7 @@ func (d *Door[T]) accept(ctx context.Context, payload *T, opts []event.PublishOp
 		return d.refuse(context.Cause(ctx))
 	}
 	var c candidate
-	if err := d.describe(ctx, &c, payload, opts, a); err != nil {
+	if err := d.label(ctx, &c, payload, opts, a); err != nil {
 		return err
 	}
 	waited := false
@@ -217,85 +210,6 @@ func (d *Door[T]) refuse(err error) error {
 	return fmt.Errorf("stage: publish to %s: %w", d.topic.Name(), err)
 }
 
-// describe fills in the event's meta and the keys of stages that have their own. Functions of the user
-// run here, so a panic of theirs is the publisher's error.
-func (d *Door[T]) describe(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, a *arrival) (err error) {
-	returned := false
-	defer func() {
-		if !returned {
-			err = d.refuse(fmt.Errorf("a key or identity function panicked: %s", valueText(recover())))
-		}
-	}()
-	err = d.label(ctx, c, payload, opts, a)
-	returned = true
-	return err
-}
-
-// label asks for the event's keys and identity. The stages' own functions see all of the meta but Seq and Time.
-func (d *Door[T]) label(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, a *arrival) error {
-	c.meta.Origin = d.origin
-	if a != nil && a.unfit {
-		return d.salvage(ctx, c, payload, opts, a.undecodable)
-	}
-	if a != nil && a.undecodable != nil {
-		err := d.topic.DescribeRaw(&c.meta, opts)
-		c.meta.Carry(event.Carried(ctx))
-		return err
-	}
-	if err := d.topic.DescribeAt(&c.meta, payload, opts); err != nil {
-		return err
-	}
-	c.meta.Carry(event.Carried(ctx))
-	return d.ownKeys(c, payload, false)
-}
-
-// salvage labels an event that was refused for what it is, and becomes a letter: what of its key and identity can be
-// used is, so that it has its place in its lane.
-func (d *Door[T]) salvage(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, cause error) error {
-	tooLarge := errors.Is(cause, event.ErrTooLarge)
-	if tooLarge { // nothing looks at such a payload
-		_ = d.topic.DescribeRaw(&c.meta, opts)
-	} else {
-		_ = d.topic.DescribeAt(&c.meta, payload, opts) // it says the cause again
-	}
-	if len(c.meta.Key) > event.MaxTextBytes {
-		c.meta.Key = ""
-	}
-	if len(c.meta.GivenID) > event.MaxTextBytes {
-		c.meta.GivenID = ""
-	}
-	c.meta.Carry(event.Carried(ctx))
-	if tooLarge {
-		return nil
-	}
-	return d.ownKeys(c, payload, true)
-}
-
-// ownKeys asks the stages that have a key or levels of their own for them. One whose key cannot be used is an error, or,
-// where the event is unfit, keeps it in no order.
-func (d *Door[T]) ownKeys(c *candidate, payload *T, unfit bool) error {
-	for i, s := range d.stages {
-		if s.ownKey == nil && s.level == nil {
-			continue
-		}
-		if c.keys == nil {
-			keys := make([]string, len(d.stages))
-			c.keys = &keys
-		}
-		key, err := s.describe(c, payload)
-		if err != nil && unfit {
-			if key, err = "", nil; s.level != nil {
-				key = levelTexts[0]
-			}
-		}
-		if err != nil {
-			return d.refuse(fmt.Errorf("stage %s: %w", s.name, err))
-		}
-		(*c.keys)[i] = key
-	}
-	return nil
-}
-
 // offer hands the event to every stage if each can take it. Otherwise it returns a stage to wait for,
 // or the error.
 func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arrival) (full *running[T], err error) {
@@ -331,7 +245,7 @@ func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arriva
 			c.x = a.extra()
 		}
 		if s.set.overflow <= Reject { // there is room: it was asked above
-			s.put(c, payload)
+			s.engine.Send(s.item(c, payload))
 		} else if gone := s.take(c, payload); gone != nil {
 			dropped = append(dropped, dropping[T]{s, gone})
 		}

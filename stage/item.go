@@ -12,7 +12,7 @@ import (
 // item is an event on its way through one stage.
 type item[T any] struct {
 	event event.Event[T]
-	keys  *[]string // of stages with a key or levels of their own, by index in the door; nil if there are none
+	own   own // of a stage that has a key or levels of its own
 	x     *extra
 	// pooled is whether it goes back to the stage's pool; a redriven one was made for itself.
 	pooled bool
@@ -24,7 +24,7 @@ func (it *item[T]) fill(c *candidate, payload *T) {
 	to, from := &it.event.Meta, &c.meta
 	to.GivenID, to.Topic, to.Key = from.GivenID, from.Topic, from.Key
 	to.Seq, to.Origin, to.Time, to.Header = from.Seq, from.Origin, from.Time, from.Header
-	it.event.Payload, it.keys, it.x = *payload, c.keys, c.x
+	it.event.Payload, it.x = *payload, c.x
 }
 
 // extra is what only some items carry.

@@ -65,7 +65,7 @@ type spent[T any] struct {
 }
 
 func (s *spent[T]) add(it *item[T]) {
-	it.event, it.keys, it.x = event.Event[T]{}, nil, nil
+	it.event, it.own, it.x = event.Event[T]{}, own{}, nil
 	s.items[s.n] = it
 	if s.n++; s.n == len(s.items) {
 		s.pool.put(s.items[:]...)

@@ -18,12 +18,12 @@ func TestFault69_SpentItemsKeepNothing(t *testing.T) {
 	seen := map[*item[*int]]bool{}
 	for i := range 10 * handful {
 		it := p.get()
-		if it.event.Payload != nil || it.event.Key != "" || it.event.Header != nil || it.keys != nil || it.x != nil || !it.pooled {
+		if it.event.Payload != nil || it.event.Key != "" || it.event.Header != nil || it.own != (own{}) || it.x != nil || !it.pooled {
 			t.Fatalf("an item came back as %+v", it)
 		}
 		seen[it] = true
 		it.event = event.Event[*int]{Meta: event.Meta{Key: "k", Header: event.Header{}}, Payload: &i}
-		it.keys, it.x = &[]string{"k"}, &extra{}
+		it.own, it.x = own{key: "k"}, &extra{}
 		s.add(it)
 	}
 	if len(seen) > 4+2*handful {

@@ -115,10 +115,7 @@ func (k *keyCounts) full(key string, limit int) <-chan struct{} {
 
 // admits reports whether the stage can take the item now. It is called under the door's lock.
 func (s *running[T]) admits(c *candidate) bool {
-	if !s.engine.HasSlot() || s.engine.Full(&s.limit) {
-		return false
-	}
-	return s.set.maxPerKey == 0 || !s.isFullOf(s.keyIn(&c.meta, c.keys))
+	return s.engine.Admits() && (s.set.maxPerKey == 0 || !s.isFullOf(s.keyIn(c)))
 }
 
 // isFullOf reports whether the stage has as many events of the key as it may.
@@ -132,7 +129,7 @@ func (s *running[T]) awaitRoom(ctx context.Context, c *candidate, stop <-chan st
 	defer s.room.waiters.Add(-1)
 	token := s.room.token
 	var freed <-chan struct{}
-	if key := s.keyIn(&c.meta, c.keys); s.set.maxPerKey > 0 && key != "" {
+	if key := s.keyIn(c); s.set.maxPerKey > 0 && key != "" {
 		if freed = s.keys.full(key, s.set.maxPerKey); freed != nil {
 			token = nil
 			s.door.passOn() // it may have been woken by room that is not for its key

@@ -84,7 +84,6 @@ type running[T any] struct {
 	base     context.Context // of the handlers; written only while no handler runs
 	redrives chan struct{}   // bounds the redrives under way
 
-	limit    uint64 // of Engine.Full; guarded by the door's lock
 	room     room
 	keys     keyCounts
 	working  atomic.Bool // workers run
@@ -114,6 +113,7 @@ func newRunning[T any](d *Stage, h *Host, p *plain[T], chain []Middleware, door 
 		Key: s.key, OneKey: d.set.order == Serial, Level: s.levelOf, Levels: d.set.levels, NewRunner: s.newRunner, Took: s.took, Idle: h.Quiet,
 	})
 	door.stages = append(door.stages, s)
+	door.asks = door.asks || s.asks()
 	return s
 }
 
@@ -122,21 +122,18 @@ func (s *running[T]) laneKey(it *item[T]) string {
 	if it.x != nil && it.x.letter != nil {
 		return it.x.letter.lane
 	}
-	return s.keyIn(&it.event.Meta, it.keys)
+	if s.ownKey != nil {
+		return it.own.key
+	}
+	return it.event.Key
 }
 
-// keyIn is the laneKey of a live event.
-func (s *running[T]) keyIn(m *event.Meta, keys *[]string) string {
-	switch {
-	case s.ownKey == nil:
-		return m.Key
-	case keys == nil:
-		return ""
+// keyIn is the laneKey of an event that was not accepted yet.
+func (s *running[T]) keyIn(c *candidate) string {
+	if s.ownKey != nil {
+		return c.own(s.index).key
 	}
-	if s.level != nil {
-		return (*keys)[s.index][1:] // behind the level
-	}
-	return (*keys)[s.index]
+	return c.meta.Key
 }
 
 // key is what the engine asks.
@@ -156,20 +153,21 @@ func (s *running[T]) keyOf(it *item[T]) (string, bool) {
 	return "", false
 }
 
-// put puts an item into the inlet, which has room. It is called under the door's lock.
-func (s *running[T]) put(c *candidate, payload *T) {
+// item makes an item of a candidate that is accepted. It is called under the door's lock.
+func (s *running[T]) item(c *candidate, payload *T) *item[T] {
 	s.enter(c)
 	it := s.pool.get()
 	it.fill(c, payload)
-	s.engine.Send(it)
+	if s.asks() {
+		it.own = *c.own(s.index)
+	}
+	return it
 }
 
-// take is put, or drops an item as the overflow mode says and returns it; nil for none.
+// take puts an item into the inlet, or drops one as the overflow mode says and returns it; nil for none.
 func (s *running[T]) take(c *candidate, payload *T) (gone *item[T]) {
 	full := !s.admits(c)
-	s.enter(c)
-	it := s.pool.get()
-	it.fill(c, payload)
+	it := s.item(c, payload)
 	if full && s.set.overflow == DropOldest {
 		if gone, ok := s.engine.Replace(it, uint8(OutcomeDropped)); ok {
 			return gone
@@ -203,7 +201,7 @@ func (s *running[T]) enter(c *candidate) {
 	if s.set.maxPerKey == 0 {
 		return
 	}
-	if key := s.keyIn(&c.meta, c.keys); key != "" {
+	if key := s.keyIn(c); key != "" {
 		s.keys.add(key)
 	}
 }
@@ -269,8 +267,8 @@ func (s *running[T]) Pause(on bool) {
 
 func (s *running[T]) Resize(n int) {
 	s.door.mu.Lock()
-	s.limit = 0
 	s.engine.Resize(n)
+	s.engine.AdmitsNow()
 	s.door.mu.Unlock()
 	s.room.signal()
 }

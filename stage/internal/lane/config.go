@@ -48,8 +48,7 @@ type Config[T any] struct {
 	Workers int
 	Inlet   int // how many items wait that no worker has seen
 	Room    int // how many live items may be beyond it: filed, running, parked, held; workers add to it
-	// Bound is how many live items may be in the inlet and beyond it; workers add to it. Whoever sends
-	// asks Full. 0 is Inlet and Room.
+	// Bound is how many live items may be in the inlet and beyond it; workers add to it. 0 is Inlet and Room.
 	Bound int
 	// DropsOldest is whether Replace is called.
 	DropsOldest bool

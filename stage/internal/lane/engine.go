@@ -100,18 +100,22 @@ func New[T any](cfg Config[T]) *Engine[T] {
 	return e
 }
 
-// HasSlot reports whether there is room for another item in the inlet. Like Send it is called by one goroutine
-// at a time.
-func (e *Engine[T]) HasSlot() bool {
+// Admits reports whether another item may come in: there is a slot in the inlet, and the bound is not reached. Like Send
+// it is called by one goroutine at a time. It looks at what the workers write only when what it knew is used up.
+func (e *Engine[T]) Admits() bool {
 	q := &e.inlet
-	tail := q.tail.Load()
-	if tail >= q.upTo {
-		q.upTo = e.taken() + q.size
-	}
-	return tail < q.upTo
+	return q.tail.Load() < q.upTo || e.AdmitsNow()
 }
 
-// Send puts an item into the inlet, which has a slot. It is accepted from then on.
+// AdmitsNow is Admits, of what there is now. It is to be called after a Resize.
+func (e *Engine[T]) AdmitsNow() bool {
+	q := &e.inlet
+	bound := e.Settled() + uint64(e.capacity.Load()) // on all that were accepted
+	q.upTo = min(e.taken()+q.size, bound-e.tallied.Load())
+	return q.tail.Load() < q.upTo
+}
+
+// Send puts an item into the inlet, which admits one. It is accepted from then on.
 func (e *Engine[T]) Send(item T) {
 	if e.inlet.send(item) {
 		e.wake <- struct{}{}
@@ -174,6 +178,7 @@ func (e *Engine[T]) hire() {
 
 // Resize changes the number of workers. A surplus worker leaves when it has finished its item. What the
 // larger number let in stays: the bound sinks with what settles.
+// Senders may go on by the bound that they know, until one calls AdmitsNow.
 func (e *Engine[T]) Resize(n int) {
 	e.mu.Lock()
 	e.attend()

@@ -20,7 +20,7 @@ type inlet[T any] struct {
 
 	_      cacheLine
 	tail   atomic.Uint64 // items that came in
-	upTo   uint64        // the tail below which there is known to be a free slot; the sender's own
+	upTo   uint64        // the tail below which an item is known to be admitted; the sender's own
 	_      cacheLine
 	head   uint64 // items that were received; the receiver's own, as is seen
 	seen   uint64 // the tail, when it was last looked at

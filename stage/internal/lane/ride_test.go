@@ -168,22 +168,22 @@ func TestPaceFollowsTheRuns(t *testing.T) {
 	})
 }
 
-// TestFullIsExactAtTheBound, however the items settled.
-func TestFullIsExactAtTheBound(t *testing.T) {
+// TestAdmitsIsExactAtTheBound, however the items settled.
+func TestAdmitsIsExactAtTheBound(t *testing.T) {
 	r := newRig(1, 4, 2)
 	r.cfg.Bound = 4
 	r.capacity.Store(5)
-	var limit uint64
 	for round := range 3 {
 		for n := range 4 {
-			if r.Full(&limit) {
-				t.Fatalf("round %d: full with %d items", round, n)
+			if !r.Admits() {
+				t.Fatalf("round %d: nothing is admitted beside %d items", round, n)
 			}
 			r.send(r.job("a"))
 		}
 		r.tallied.Add(1)
-		if !r.Full(&limit) {
-			t.Errorf("round %d: not full with 5 items, want it full", round)
+		r.inlet.upTo = 0
+		if r.Admits() {
+			t.Errorf("round %d: one more is admitted beside 5 items, want none", round)
 		}
 		r.tallied.Add(^uint64(0))
 		for r.Step() {

@@ -131,7 +131,7 @@ func (r *rig) job(key string, steps ...step) *job {
 func (r *rig) send(jobs ...*job) {
 	for _, j := range jobs {
 		r.note(sent, j)
-		for !r.HasSlot() {
+		for !r.Admits() {
 			<-r.room
 		}
 		r.Send(j)
@@ -140,15 +140,15 @@ func (r *rig) send(jobs ...*job) {
 
 // feed sends an item, in real time, and lets others run while the inlet is full.
 func feed[T any](e *Engine[T], item T) {
-	for !e.HasSlot() {
+	for !e.Admits() {
 		runtime.Gosched()
 	}
 	e.Send(item)
 }
 
-// offer is send, unless the channel is full.
+// offer is send, unless nothing is admitted.
 func (r *rig) offer(j *job) {
-	if r.Queued() < r.Slots() {
+	if r.Admits() {
 		r.send(j)
 	}
 }

@@ -145,14 +145,3 @@ func (e *Engine[T]) taken() (n uint64) {
 	}
 	return n + e.placed.Load()
 }
-
-// Full reports whether as many live items are in the engine as it may hold. Limit, which the caller keeps
-// from one call to the next and sets to 0 after a Resize, saves a look at what the workers write.
-func (e *Engine[T]) Full(limit *uint64) bool {
-	n := e.Accepted()
-	if n < *limit {
-		return false
-	}
-	*limit = e.Settled() + uint64(e.capacity.Load())
-	return n >= *limit
-}
