@@ -160,8 +160,7 @@ func (r *rig) redo(j *job) bool {
 }
 
 func (r *rig) free(key string) int {
-	r.add(line{what: released, key: key, at: time.Now()})
-	return r.Release(key, nil)
+	return r.Release(key, func(j **job) { r.note(released, *j) }) // noted as it is done: a job may be on its way to be held
 }
 
 func (r *rig) pause(on bool) {
@@ -301,11 +300,7 @@ func (c *checker) read(i int, n line) {
 		c.paused = n.what == pausing
 		return
 	case released:
-		for j, s := range c.jobs {
-			if j.key == n.key {
-				s.held = false
-			}
-		}
+		c.jobs[n.job].held = false
 		return
 	}
 	k := c.keys[n.key]
