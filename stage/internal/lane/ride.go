@@ -179,10 +179,14 @@ func (e *Engine[T]) quieten(tr *track[T]) {
 	if !e.mayRide() || e.hasReady() || !e.hasRoom() {
 		return
 	}
-	if len(e.lanes) == 0 {
-		tr.word.And(^uint64(attention | lanesOpen))
-	} else {
-		tr.word.And(^uint64(attention))
+	tr.word.And(^uint64(attention))
+	e.forgetLanes(tr)
+}
+
+// forgetLanes takes back the word that there are lanes when there are none. It is for the rider, with the lock held.
+func (e *Engine[T]) forgetLanes(tr *track[T]) {
+	if len(e.lanes) == 0 && tr.word.Load()&lanesOpen != 0 {
+		tr.word.And(^uint64(lanesOpen))
 	}
 }
 
@@ -223,6 +227,7 @@ func (e *Engine[T]) ride(w *worker[T], tr *track[T], v uint64, alone bool) bool 
 	}
 	if timed && e.mu.TryLock() { // a sample more or less makes no difference
 		e.sampled(took)
+		e.forgetLanes(tr)
 		e.unlock()
 	}
 	return true

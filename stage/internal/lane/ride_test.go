@@ -94,6 +94,42 @@ func TestARedriveDoesNotOverlapARide(t *testing.T) {
 	})
 }
 
+// TestARiderForgetsLanes that are gone, so that it need not ask the filter for each ride.
+func TestARiderForgetsLanes(t *testing.T) {
+	ridingBubble(t, 2, 8, 8, func(t *testing.T, r *rig) {
+		asks := func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			for i := range r.tracks {
+				if tr := &r.tracks[i]; tr.rider != nil && tr.word.Load()&lanesOpen != 0 {
+					return true
+				}
+			}
+			return false
+		}
+		r.send(r.job("slow", step{takes: time.Second}))
+		time.Sleep(3 * watchEvery)
+		r.send(r.job("a"))
+		synctest.Wait()
+		if !asks() {
+			t.Error("a rider does not ask the filter beside a ride that was stolen")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for range sampleRides + 1 {
+			j := r.job("a")
+			if j.tells() { // its end is not a ride's
+				j = r.job("a")
+			}
+			r.send(j)
+			synctest.Wait()
+		}
+		if asks() {
+			t.Errorf("a rider still asks the filter %d rides after the last lane is gone", sampleRides+1)
+		}
+	})
+}
+
 // TestARideGoesOnBesideLanes: that a key is parked does not make the others share.
 func TestARideGoesOnBesideLanes(t *testing.T) {
 	ridingBubble(t, 4, 8, 8, func(t *testing.T, r *rig) {
