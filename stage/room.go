@@ -115,12 +115,13 @@ func (k *keyCounts) full(key string, limit int) <-chan struct{} {
 
 // admits reports whether the stage can take the item now. It is called under the door's lock.
 func (s *running[T]) admits(c *candidate) bool {
-	return s.engine.Admits() && (s.set.maxPerKey == 0 || !s.isFullOf(s.keyIn(c)))
+	return s.engine.Admits() && (s.set.maxPerKey == 0 || s.admitsKey(c))
 }
 
-// isFullOf reports whether the stage has as many events of the key as it may.
-func (s *running[T]) isFullOf(key string) bool {
-	return key != "" && s.keys.count(key) >= s.set.maxPerKey
+// admitsKey reports whether the stage has fewer events of the item's key than it may.
+func (s *running[T]) admitsKey(c *candidate) bool {
+	key := s.keyIn(c)
+	return key == "" || s.keys.count(key) < s.set.maxPerKey
 }
 
 // awaitRoom waits until the stage may admit the item; the caller looks again.

@@ -155,7 +155,9 @@ func (s *running[T]) keyOf(it *item[T]) (string, bool) {
 
 // item makes an item of a candidate that is accepted. It is called under the door's lock.
 func (s *running[T]) item(c *candidate, payload *T) *item[T] {
-	s.enter(c)
+	if s.set.maxPerKey > 0 {
+		s.enter(c)
+	}
 	it := s.pool.get()
 	it.fill(c, payload)
 	if s.asks() {
