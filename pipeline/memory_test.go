@@ -326,6 +326,9 @@ func TestM1_HoldsWhileWorkersAreTakenAway(t *testing.T) {
 		if err := y.p.SetWorkers("load", 1); err != nil {
 			t.Fatal(err)
 		}
+		if err := y.pub.Publish(t.Context(), crate{"a", 9}); !errors.Is(err, pipeline.ErrFull) {
+			t.Errorf("Publish above the bound, where there was room before = %v, want %v", err, pipeline.ErrFull)
+		}
 		for range 20 {
 			s := y.stageOf("load")
 			if err := s.Sum(false); err != nil {

@@ -23,6 +23,9 @@ type own struct {
 	level uint8
 }
 
+// maxLevels keeps the levels few: each has its share.
+const maxLevels = 8
+
 // fewStages is of how many stages a publish makes what is their own without asking for memory.
 const fewStages = 4
 
@@ -121,3 +124,6 @@ func (s *running[T]) fillOwn(o *own, m *event.Meta, payload *T) error {
 	}
 	return nil
 }
+
+// levelOf is what the engine asks. A redriven letter, and what could not be decoded, is at the lowest.
+func (s *running[T]) levelOf(p **item[T]) int { return int((*p).own.level) }

@@ -37,6 +37,8 @@ var ofEngine = []mutant{
 	{lane, "an empty lane stays", "if ln.queue.len() == 0 {\n\t\te.drop(ln)\n\t\treturn\n\t}", "if ln.queue.len() == 0 {\n\t\treturn\n\t}", kit, model, ""},
 	{lane, "the last due comes first", ".due.Before(h[j].queue.at(0).due)", ".due.After(h[j].queue.at(0).due)", pipe, "TestR2", ""},
 	{lane, "a lane that was reused remembers its key", "delete(e.lanes, ln.key)", "delete(e.lanes, \"\")", lanes, "", ""},
+	{ride, "lanes that are gone are remembered", "e.forgetLanes(tr)\n\t\te.unlock()", "e.unlock()", lanes, "", ""},
+	{"stage/internal/lane/engine.go", "only the inlet's room counts", "q.upTo = min(e.taken()+q.size, bound-e.tallied.Load())", "q.upTo = e.taken() + q.size + 0*bound", pipe, "TestM1", ""},
 	{ride, "who rides does not ask the filter", "v&lanesOpen != 0 && e.filter.mayHave(h) || ", "", lanes, "", ""},
 	{ride, "riders do not look at one another", " || e.riddenBy(h, tr) != nil", "", lanes, "", ""},
 	{ride, "who boards does not look at busy keys", "if ln := e.lanes[key]; ln != nil {", "if ln := e.lanes[key]; ln != nil && len(key) > 99 {", lanes, "", ""},

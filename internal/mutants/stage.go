@@ -10,6 +10,8 @@ var ofStage = []mutant{
 	{door, "an ended context may publish", "if ctx.Err() != nil {\n\t\treturn d.refuse(context.Cause(ctx))\n\t}", "_ = 0", pipe, "Fault04", ""},
 	{door, "handlers cannot publish in a drain", "(d.sealed || !d.host.Inside(ctx))", "(d.sealed || ctx != nil)", pipe, "TestS1", ""},
 	{door, "Reject waits", "if s.set.overflow == Reject {", "if s.set.overflow == Reject && ctx == nil {", pipe, "TestM4", ""},
+	{"stage/running.go", "fewer workers leave the bound where it was", "s.engine.AdmitsNow()\n", "", pipe, "TestM1", ""},
+	{"stage/label.go", "a stage gets the key of another", "s.fillOwn(c.own(i), &c.meta, payload)", "s.fillOwn(c.own(0*i), &c.meta, payload)", pipe, "TestManyStages", ""},
 	{"stage/waitgraph.go", "waiting for oneself is not seen", "if path := g.path(to, from, g.way); path != nil {", "if path := g.path(to, from, g.way); len(path) > 99 {", pipe, "TestO8", ""},
 	{runner, "success in a shutdown is lost", "if Interrupted(r.ctx) && !v.isFact() {", "if Interrupted(r.ctx) {", pipe, "Fault41", ""},
 	{runner, "an interruption is a failure", "if Interrupted(r.ctx) && !v.isFact() {\n\t\tr.interrupted(d)\n\t\treturn\n\t}", "_ = v.isFact", kit, model, ""},
