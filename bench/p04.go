@@ -93,8 +93,11 @@ const (
 )
 
 // pace is how many events a second were handled: over the whole run, and between a tenth and two tenths
-// of a second after the first.
-type pace struct{ whole, window float64 }
+// of a second after the first; and how long an event kept a processor busy.
+type pace struct {
+	whole, window float64
+	busy          time.Duration
+}
 
 // measure runs the shift from cold and checks that every event was handled.
 func (s shift) measure() (pace, error) {
@@ -104,7 +107,7 @@ func (s shift) measure() (pace, error) {
 	left.Store(int64(s.events / sampledEvery))
 	done := make(chan struct{})
 	runtime.GC()
-	begin := time.Now()
+	begin, idle := time.Now(), processorTime()
 	send, end := s.crew.open(s.goroutines, func(p payload) {
 		s.work()
 		rec.see(p.Number, p.KeyNo)
@@ -129,7 +132,7 @@ func (s shift) measure() (pace, error) {
 	case <-time.After(patience):
 		return pace{}, fmt.Errorf("%s: %w", s.crew.name, errLost)
 	}
-	took := time.Since(begin)
+	took, busy := time.Since(begin), processorTime()-idle
 	err := end(uint64(s.events))
 	if err == nil {
 		err = rec.check(1)
@@ -140,51 +143,57 @@ func (s shift) measure() (pace, error) {
 	return pace{
 		whole:  float64(s.events) / took.Seconds(),
 		window: float64(inWindow.Load()) / (windowTo - windowFrom).Seconds(),
+		busy:   busy / time.Duration(s.events),
 	}, nil
 }
 
-// compareCrews returns, for each crew, its pace relative to the first's in each round. Before anything is timed, runnel
-// proves its order: while it is timed, the handler does the same on both sides.
-func compareCrews(rounds int, all []crew, s shift) (whole, window [][]float64, err error) {
+// contest is what crews made of a shift: for each, its pace relative to the first's in each round, and how many
+// microseconds an event kept a processor busy.
+type contest struct{ whole, window, busy [][]float64 }
+
+// compareCrews sets the crews against the first of them, in turn. Before anything is timed, runnel proves its order: while
+// it is timed, the handler does the same on both sides.
+func compareCrews(rounds int, all []crew, s shift) (c contest, err error) {
 	proof := s
 	proof.crew, proof.ordered = runnelCrew(), true
 	if _, err := proof.measure(); err != nil {
-		return nil, nil, err
+		return c, err
 	}
-	whole, window = make([][]float64, len(all)), make([][]float64, len(all))
+	c.whole, c.window, c.busy = make([][]float64, len(all)), make([][]float64, len(all)), make([][]float64, len(all))
 	for range rounds {
 		for i := range all[1:] {
 			var pair [2]pace
-			for j, c := range []crew{all[0], all[i+1]} {
-				s.crew = c
+			for j, side := range []int{0, i + 1} {
+				s.crew = all[side]
 				if pair[j], err = s.measure(); err != nil {
-					return nil, nil, err
+					return c, err
 				}
+				c.busy[side] = append(c.busy[side], float64(pair[j].busy)/float64(time.Microsecond))
 			}
-			whole[i+1] = append(whole[i+1], pair[1].whole/pair[0].whole)
-			window[i+1] = append(window[i+1], pair[1].window/pair[0].window)
+			c.whole[i+1] = append(c.whole[i+1], pair[1].whole/pair[0].whole)
+			c.window[i+1] = append(c.window[i+1], pair[1].window/pair[0].window)
 		}
 	}
-	return whole, window, nil
+	return c, nil
 }
 
 // p4 is a handler that waits.
 func p4(c *config) (*report, error) {
 	s := shift{goroutines: 256, events: c.events(120_000), keys: 10_000, work: func() { pause(time.Millisecond) }, windowed: true}
 	all := crews(c)
-	whole, window, err := compareCrews(c.rounds, all, s)
+	got, err := compareCrews(c.rounds, all, s)
 	if err != nil {
 		return nil, err
 	}
 	r := &report{
-		figures: []figure{plainFigure("the whole run, from cold", atLeast(0.95), whole[1])},
+		figures: []figure{plainFigure("the whole run, from cold", atLeast(0.95), got.whole[1]).noted("%.2f µs of a processor for each event, the base %.2f", median(got.busy[1]), median(got.busy[0]))},
 		notes:   []string{"A ratio of throughputs: more is better."},
 	}
 	if time.Duration(float64(s.events)/256*float64(time.Millisecond)) > windowTo {
-		r.figures = append(r.figures, plainFigure("from 100 ms to 200 ms after the start", atLeast(0.95), window[1]))
+		r.figures = append(r.figures, plainFigure("from 100 ms to 200 ms after the start", atLeast(0.95), got.window[1]))
 	}
 	for i, k := range all[2:] {
-		r.peers = append(r.peers, peer{name: k.name, ratio: median(whole[i+2]), allocs: noFigure, lacks: k.lacks})
+		r.peers = append(r.peers, peer{name: k.name, ratio: median(got.whole[i+2]), allocs: noFigure, lacks: k.lacks})
 	}
 	return r, nil
 }

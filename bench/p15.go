@@ -61,14 +61,14 @@ func p15(c *config) (*report, error) {
 	for _, micros := range []int{1, 2, 5, 20, 100} {
 		d := time.Duration(micros) * time.Microsecond
 		n := max(int(c.span(150*time.Millisecond, time.Millisecond)/d)*cores/sampledEvery, 1) * sampledEvery
-		whole, _, err := compareCrews(c.rounds, all, shift{goroutines: cores, events: n, keys: 10_000, work: c.burning(d)})
+		got, err := compareCrews(c.rounds, all, shift{goroutines: cores, events: n, keys: 10_000, work: c.burning(d)})
 		if err != nil {
 			return nil, err
 		}
 		for i := range all[1:] {
-			worst[i+1] = min(worst[i+1], median(whole[i+1]))
+			worst[i+1] = min(worst[i+1], median(got.whole[i+1]))
 		}
-		r.figures = append(r.figures, plainFigure(fmt.Sprintf("%d µs", micros), atLeast(0.9), whole[1]))
+		r.figures = append(r.figures, plainFigure(fmt.Sprintf("%d µs", micros), atLeast(0.9), got.whole[1]))
 	}
 	first := plainFigure("the worst size", atLeast(0.9), []float64{worst[1]})
 	r.figures = append([]figure{first}, r.figures...)
