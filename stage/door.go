@@ -36,6 +36,7 @@ type Door[T any] struct {
 
 	stages []*running[T]
 	asks   bool   // one of them has a key or levels of its own
+	drops  bool   // one of them drops events when it is full
 	tick   func() // reads the clock anew
 
 	mu     sync.Mutex // guards all below
@@ -213,7 +214,6 @@ func (d *Door[T]) refuse(err error) error {
 // offer hands the event to every stage if each can take it. Otherwise it returns a stage to wait for,
 // or the error.
 func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arrival) (full *running[T], err error) {
-	var dropped []dropping[T]
 	d.lock()
 	if d.closed && (d.sealed || !d.host.Inside(ctx)) {
 		d.mu.Unlock()
@@ -237,20 +237,45 @@ func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arriva
 	if c.meta.Time.IsZero() {
 		c.meta.Time = d.clock.read(d.tick)
 	}
+	if a != nil || d.drops {
+		d.hand(c, payload, a)
+		return nil, nil
+	}
+	for _, s := range d.stages {
+		s.engine.Send(s.item(c, payload))
+	}
+	d.mu.Unlock()
+	d.tell(c, nil)
+	return nil, nil
+}
+
+// hand hands an event that comes with something, or for which another may be dropped, to the stages. It is called with
+// the door's lock, which it gives up.
+func (d *Door[T]) hand(c *candidate, payload *T, a *arrival) {
 	if a != nil && a.receipt != nil {
 		a.receipt.left.Store(int32(len(d.stages)))
 	}
+	var dropped []dropping[T]
 	for _, s := range d.stages {
 		if a != nil {
 			c.x = a.extra()
 		}
-		if s.set.overflow <= Reject { // there is room: it was asked above
+		if !s.drops() { // there is room: it was asked before
 			s.engine.Send(s.item(c, payload))
 		} else if gone := s.take(c, payload); gone != nil {
 			dropped = append(dropped, dropping[T]{s, gone})
 		}
 	}
 	d.mu.Unlock()
+	d.tell(c, dropped)
+	for i := range dropped {
+		dropped[i].stage.dropped(dropped[i].item)
+	}
+}
+
+// tell tells who asked that an event was accepted, and wakes who steps the stages that have no workers, but for those that
+// dropped it.
+func (d *Door[T]) tell(c *candidate, dropped []dropping[T]) {
 	for _, s := range d.stages {
 		if !s.working.Load() && !slices.ContainsFunc(dropped, func(g dropping[T]) bool { return g.stage == s }) {
 			d.host.Queued(s)
@@ -259,10 +284,6 @@ func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arriva
 	if d.host.Observer.Accepted != nil {
 		d.tellAccepted(c.meta)
 	}
-	for i := range dropped {
-		dropped[i].stage.dropped(dropped[i].item)
-	}
-	return nil, nil
 }
 
 func (d *Door[T]) tellAccepted(m event.Meta) {

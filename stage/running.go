@@ -114,6 +114,7 @@ func newRunning[T any](d *Stage, h *Host, p *plain[T], chain []Middleware, door 
 	})
 	door.stages = append(door.stages, s)
 	door.asks = door.asks || s.asks()
+	door.drops = door.drops || s.drops()
 	return s
 }
 
@@ -152,6 +153,9 @@ func (s *running[T]) keyOf(it *item[T]) (string, bool) {
 	}
 	return "", false
 }
+
+// drops reports whether the stage drops an event when it is full.
+func (s *running[T]) drops() bool { return s.set.overflow > Reject }
 
 // item makes an item of a candidate that is accepted. It is called under the door's lock.
 func (s *running[T]) item(c *candidate, payload *T) *item[T] {
