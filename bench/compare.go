@@ -95,7 +95,7 @@ func openSide(s side, w work) (*entry, error) {
 	w.events = max(w.events/s.share/256, 1) * 256
 	e := &entry{side: s, work: w, job: &job{feed: newFeed(w.keys, w.ids), probe: &probe{mask: w.mask}}}
 	var err error
-	e.labelled(func() { e.line, err = s.open(e.job) })
+	labelled(e.name, func() { e.line, err = s.open(e.job) })
 	if err != nil {
 		return nil, err
 	}
@@ -105,9 +105,9 @@ func openSide(s side, w work) (*entry, error) {
 	return e, nil
 }
 
-// labelled runs f, and all goroutines that it starts, under the side's name in a profile.
-func (e *entry) labelled(f func()) {
-	pprof.Do(context.Background(), pprof.Labels("side", e.name), func(context.Context) { f() })
+// labelled runs f, and all goroutines that it starts, under a side's name in a profile.
+func labelled(side string, f func()) {
+	pprof.Do(context.Background(), pprof.Labels("side", side), func(context.Context) { f() })
 }
 
 // prove runs a round in which every event is recorded. It is a warm-up too.
@@ -131,7 +131,7 @@ func (e *entry) round() (s sample, err error) {
 	n := e.work.events
 	e.job.probe.expect(n, e.work.times)
 	runtime.GC()
-	e.labelled(func() {
+	labelled(e.name, func() {
 		before, start := mallocs(), time.Now()
 		if err = e.line.run(n); err == nil {
 			err = e.job.probe.wait()

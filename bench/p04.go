@@ -165,7 +165,8 @@ func compareCrews(rounds int, all []crew, s shift) (c contest, err error) {
 			var pair [2]pace
 			for j, side := range []int{0, i + 1} {
 				s.crew = all[side]
-				if pair[j], err = s.measure(); err != nil {
+				labelled(s.crew.name, func() { pair[j], err = s.measure() })
+				if err != nil {
 					return c, err
 				}
 				c.busy[side] = append(c.busy[side], float64(pair[j].busy)/float64(time.Microsecond))
@@ -185,10 +186,11 @@ func p4(c *config) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &report{
-		figures: []figure{plainFigure("the whole run, from cold", atLeast(0.95), got.whole[1]).noted("%.2f µs of a processor for each event, the base %.2f", median(got.busy[1]), median(got.busy[0]))},
-		notes:   []string{"A ratio of throughputs: more is better."},
+	whole := plainFigure("the whole run, from cold", atLeast(0.95), got.whole[1])
+	if own, base := median(got.busy[1]), median(got.busy[0]); base > 0 { // it is known here
+		whole = whole.noted("%.2f µs of a processor for each event, the base %.2f", own, base)
 	}
+	r := &report{figures: []figure{whole}, notes: []string{"A ratio of throughputs: more is better."}}
 	if time.Duration(float64(s.events)/256*float64(time.Millisecond)) > windowTo {
 		r.figures = append(r.figures, plainFigure("from 100 ms to 200 ms after the start", atLeast(0.95), got.window[1]))
 	}

@@ -25,12 +25,9 @@ type publisher[T any] struct {
 
 // Publish is described at event.Publisher.
 func (p *publisher[T]) Publish(ctx context.Context, payload T, opts ...event.PublishOption) error {
-	door := p.door.Load()
-	if door == nil {
-		var err error
-		if door, err = p.open(); err != nil {
-			return err
-		}
+	door, err := p.open()
+	if err != nil {
+		return err
 	}
 	if p.pipeline.cfg.Inline && ctx != nil {
 		return sendInline(ctx, p.pipeline, func(ctx context.Context) error { return door.Publish(ctx, payload, opts...) })

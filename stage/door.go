@@ -220,7 +220,7 @@ func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arriva
 		return nil, d.refuse(ErrClosed)
 	}
 	for _, s := range d.stages {
-		if s.engine.Admits() && (s.set.maxPerKey == 0 || s.admitsKey(c)) {
+		if s.admits(c) {
 			continue
 		}
 		if s.set.overflow == Block {
@@ -296,11 +296,7 @@ type dropping[T any] struct {
 	item  *item[T]
 }
 
-func (d *Door[T]) lock() {
-	if !d.mu.TryLock() {
-		lane.LockBriefly(&d.mu, lockTries)
-	}
-}
+func (d *Door[T]) lock() { lane.LockBriefly(&d.mu, lockTries) }
 
 const lockTries = 30
 

@@ -202,11 +202,8 @@ func (s *running[T]) ended(it *item[T], o Outcome, err error) {
 	r.Settled(&it, lane.Decision{Outcome: uint8(o)})
 }
 
-// enter and leave keep the count of a key that MaxPerKey limits.
+// enter and leave keep the count of a key, where MaxPerKey limits it.
 func (s *running[T]) enter(c *candidate) {
-	if s.set.maxPerKey == 0 {
-		return
-	}
 	if key := s.keyIn(c); key != "" {
 		s.keys.add(key)
 	}
