@@ -35,11 +35,16 @@ func (p *publisher[T]) Publish(ctx context.Context, payload T, opts ...event.Pub
 	return door.PublishFrom(ctx, &payload, opts)
 }
 
-// open returns the door of the topic; the first call assembles the pipeline.
+// open returns the door of the topic.
 func (p *publisher[T]) open() (*stage.Door[T], error) {
 	if door := p.door.Load(); door != nil {
 		return door, nil
 	}
+	return p.find()
+}
+
+// find finds the door of the topic; the first call of any publisher assembles the pipeline.
+func (p *publisher[T]) find() (*stage.Door[T], error) {
 	door, err := doorOf(p.pipeline, p.topic)
 	if err == nil {
 		p.door.Store(door)

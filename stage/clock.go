@@ -28,6 +28,11 @@ func (c *clock) read(tick func()) time.Time {
 	if c.uses++; c.coarse && c.uses < clockMost {
 		return c.now
 	}
+	return c.look(tick)
+}
+
+// look is read where the time that is known is not good enough.
+func (c *clock) look(tick func()) time.Time {
 	before := c.now
 	c.now = time.Now()
 	if c.coarse {

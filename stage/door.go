@@ -95,16 +95,17 @@ func (d *Door[T]) Topic() *event.Topic[T] { return d.topic }
 
 // Publish accepts one event; see event.Publisher.
 func (d *Door[T]) Publish(ctx context.Context, payload T, opts ...event.PublishOption) error {
-	if f := d.follower(ctx); f != nil {
-		return d.followed(ctx, f, &payload, opts, &receipt{})
-	}
-	return d.accept(ctx, &payload, opts, nil)
+	return d.publish(ctx, &payload, opts)
 }
 
-// PublishFrom is Publish of a payload that lies elsewhere, and is copied once less.
+// PublishFrom is Publish of a payload that lies elsewhere, and is copied once less, to a pipeline without Host.Follow.
 func (d *Door[T]) PublishFrom(ctx context.Context, payload *T, opts []event.PublishOption) error {
-	if d.host.Follow != nil {
-		return d.Publish(ctx, *payload, opts...)
+	return d.accept(ctx, payload, opts, nil)
+}
+
+func (d *Door[T]) publish(ctx context.Context, payload *T, opts []event.PublishOption) error {
+	if f := d.follower(ctx); f != nil {
+		return d.followed(ctx, f, payload, opts, &receipt{})
 	}
 	return d.accept(ctx, payload, opts, nil)
 }
@@ -214,13 +215,15 @@ func (d *Door[T]) refuse(err error) error {
 // offer hands the event to every stage if each can take it. Otherwise it returns a stage to wait for,
 // or the error.
 func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arrival) (full *running[T], err error) {
-	d.lock()
+	if !d.mu.TryLock() { // in place, as most find it free
+		lane.LockBriefly(&d.mu, lockTries)
+	}
 	if d.closed && (d.sealed || !d.host.Inside(ctx)) {
 		d.mu.Unlock()
 		return nil, d.refuse(ErrClosed)
 	}
 	for _, s := range d.stages {
-		if s.admits(c) {
+		if s.engine.Admits() && (s.set.maxPerKey == 0 || s.admitsKey(c)) { // admits, in place
 			continue
 		}
 		if s.set.overflow == Block {
@@ -241,11 +244,15 @@ func (d *Door[T]) offer(ctx context.Context, c *candidate, payload *T, a *arriva
 		d.hand(c, payload, a)
 		return nil, nil
 	}
+	quiet := d.host.Observer.Accepted == nil
 	for _, s := range d.stages {
 		s.engine.Send(s.item(c, payload))
+		quiet = quiet && s.working.Load()
 	}
 	d.mu.Unlock()
-	d.tell(c, nil)
+	if !quiet {
+		d.tell(c, nil)
+	}
 	return nil, nil
 }
 
@@ -295,8 +302,6 @@ type dropping[T any] struct {
 	stage *running[T]
 	item  *item[T]
 }
-
-func (d *Door[T]) lock() { lane.LockBriefly(&d.mu, lockTries) }
 
 const lockTries = 30
 

@@ -78,7 +78,9 @@ func emitter[T, U any](to *Door[U]) func(Handler) Handler {
 				return next(ctx, d) // refuses the clone
 			}
 			box := r.box.(*outbox[T, U])
-			box.empty() // of what an attempt left that ended its goroutine
+			if len(box.out) > 0 { // an attempt left it that ended its goroutine
+				box.empty()
+			}
 			err := next(ctx, d)
 			if err == nil {
 				var sent int
@@ -110,7 +112,7 @@ func publishEach[U any](ctx context.Context, d *Delivery, to *Door[U], out []U) 
 		if d.Header[event.HeaderCorrelation] != "" {
 			opts = []event.PublishOption{event.CausedBy(*d.Meta)}
 		}
-		if err := to.PublishFrom(ctx, &out[i], opts); err != nil {
+		if err := to.publish(ctx, &out[i], opts); err != nil {
 			return i, err
 		}
 		if r := d.slot.receipt(); r != nil && r.output != nil {

@@ -13,7 +13,6 @@ import (
 type runner[T any] struct {
 	s      *running[T]
 	it     *item[T]
-	spent  spent[T]
 	d      Delivery
 	ctx    context.Context
 	cancel func() // of a redrive's context
@@ -28,6 +27,8 @@ type runner[T any] struct {
 	// For Amend: what becomes of the item that runs again.
 	again Kind  // KindRetry, KindPostpone, KindHold, KindHalt; KindDone for as it was
 	cause error // of the verdict
+
+	spent spent[T]
 }
 
 func (s *running[T]) newRunner() lane.Runner[*item[T]] {
@@ -92,6 +93,10 @@ func (r *runner[T]) Run(p **item[T], d *lane.Decision) {
 	}
 	err := r.s.chain(r.ctx, &r.d)
 	returned = true
+	if err == nil { // as nearly all are
+		r.settle(OutcomeDone, nil, d)
+		return
+	}
 	r.decide(err, d)
 }
 
@@ -187,12 +192,8 @@ func (s *running[T]) innermost(ctx context.Context, d *Delivery) error {
 	return s.plain.process(ctx, r)
 }
 
-// decide turns what the chain returned into what the engine does.
+// decide turns an error that the chain returned into what the engine does.
 func (r *runner[T]) decide(err error, d *lane.Decision) {
-	if err == nil { // the way of nearly all
-		r.settle(OutcomeDone, nil, d)
-		return
-	}
 	if _, ok := as[*PanicError](err); ok && !Interrupted(r.ctx) {
 		r.s.tally.panics.Add(1)
 	}
@@ -307,7 +308,7 @@ func (r *runner[T]) settle(o Outcome, err error, d *lane.Decision) {
 	r.outcome, r.err = o, err
 	*d = lane.Decision{Action: lane.Settle, Outcome: uint8(o)}
 	d.Notify = o == OutcomeFailed || r.x != nil && r.x.receipt != nil ||
-		r.s.host.Observer.Settled != nil || r.s.set.maxPerKey > 0
+		r.s.notifies
 }
 
 // Settled tells all who asked that the event has ended.

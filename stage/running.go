@@ -79,6 +79,8 @@ type running[T any] struct {
 	ownKey func(T) string
 	level  func(event.Event[T]) int // nil without levels
 
+	notifies bool // somebody is to be told of each event that ends
+
 	ctx      context.Context // of the handlers, while workers run
 	cancel   context.CancelCauseFunc
 	base     context.Context // of the handlers; written only while no handler runs
@@ -98,12 +100,13 @@ func newRunning[T any](d *Stage, h *Host, p *plain[T], chain []Middleware, door 
 	}
 	s.ownKey, _ = d.set.key.(func(T) string)
 	s.level, _ = d.set.level.(func(event.Event[T]) int)
+	s.notifies = h.Observer.Settled != nil || d.set.maxPerKey > 0
 	s.room.token = make(chan struct{}, 1)
 	s.keys.freed = make(chan struct{})
 	s.ctx, s.cancel = context.WithCancelCause(at(context.Background(), &mark{h, s.name}))
 	s.base = s.ctx
 	s.chain = Chain(s.innermost, chain...)
-	s.pool = newPool[T](d.set.buffer + d.set.workers)
+	s.pool = newPool[T](d.set.buffer+d.set.workers, d.set.workers)
 	rooms := d.set.buffer / 2
 	if s.level != nil {
 		rooms = d.set.buffer // what waits in the inlet could not be chosen
@@ -272,6 +275,7 @@ func (s *running[T]) Resize(n int) {
 	s.door.mu.Lock()
 	s.engine.Resize(n)
 	s.engine.AdmitsNow()
+	s.pool.share(n)
 	s.door.mu.Unlock()
 	s.room.signal()
 }

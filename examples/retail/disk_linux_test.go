@@ -302,10 +302,17 @@ func redriveOnFullDisk(t *testing.T, d disk) {
 	if first.Outage == nil && !errors.Is(err, sqlitestore.ErrDiskFull) {
 		t.Error("the disk was not full")
 	}
-	second := maintain(t, d.letters)
-	t.Logf("with space:     %s", text(t, second))
-	equal(t, "redriven by both", first.Redrive.Succeeded+second.Redrive.Succeeded, 15627)
-	equal(t, "billed by both", first.Redrive.Billed+second.Redrive.Billed, 194350750)
-	equal(t, "remaining, out of order", []int{second.Redrive.Remaining, first.OutOfOrder, second.OutOfOrder}, []int{0, 0, 0})
+	succeeded, billed, outOfOrder := first.Redrive.Succeeded, first.Redrive.Billed, first.OutOfOrder
+	until(t, "all are redriven: a claim that could not be given back on the full disk ends with its lease", func() bool {
+		next := maintain(t, d.letters)
+		t.Logf("with space:     %s", text(t, next))
+		succeeded += next.Redrive.Succeeded
+		billed += next.Redrive.Billed
+		outOfOrder += next.OutOfOrder
+		return next.Redrive.Remaining == 0
+	})
+	equal(t, "redriven by all", succeeded, 15627)
+	equal(t, "billed by all", billed, 194350750)
+	equal(t, "out of order", outOfOrder, 0)
 	whole(t, d.letters)
 }

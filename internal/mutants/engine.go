@@ -5,6 +5,7 @@ const (
 	worker = "stage/internal/lane/worker.go"
 	finish = "stage/internal/lane/finish.go"
 	lane   = "stage/internal/lane/lane.go"
+	index  = "stage/internal/lane/index.go"
 	ride   = "stage/internal/lane/ride.go"
 	track  = "stage/internal/lane/track.go"
 	crew   = "stage/internal/lane/crew.go"
@@ -36,19 +37,21 @@ var ofEngine = []mutant{
 	{finish, "a drain is never at rest", "e.atRest = true", "e.atRest = false", pipe, "TestS1", ""},
 	{lane, "an empty lane stays", "if ln.queue.len() == 0 {\n\t\te.drop(ln)\n\t\treturn\n\t}", "if ln.queue.len() == 0 {\n\t\treturn\n\t}", kit, model, ""},
 	{lane, "the last due comes first", ".due.Before(h[j].queue.at(0).due)", ".due.After(h[j].queue.at(0).due)", pipe, "TestR2", ""},
-	{lane, "a lane that was reused remembers its key", "delete(e.lanes, ln.key)", "delete(e.lanes, \"\")", lanes, "", ""},
+	{index, "a lane that is gone is found", "\t\tp.here = nil\n", "", lanes, "TestIndex", ""},
+	{index, "a lane that found its place taken and is gone is found", "delete(x.more, ln.key)", "delete(x.more, \"\")", lanes, "TestIndex", ""},
+	{index, "a lane that finds its place taken is lost", "\t} else {\n\t\tx.more[ln.key] = ln", "\t} else if len(ln.key) > 99 {\n\t\tx.more[ln.key] = ln", lanes, "", ""},
 	{ride, "lanes that are gone are remembered", "e.forgetLanes(tr)\n\t\te.unlock()", "e.unlock()", lanes, "", ""},
 	{"stage/internal/lane/engine.go", "only the inlet's room counts", "q.upTo = min(e.taken()+q.size, bound-e.tallied.Load())", "q.upTo = e.taken() + q.size + 0*bound", pipe, "TestM1", ""},
-	{ride, "who rides does not ask the filter", "v&lanesOpen != 0 && e.filter.mayHave(h) || ", "", lanes, "", ""},
-	{ride, "riders do not look at one another", " || e.riddenBy(h, tr) != nil", "", lanes, "", ""},
-	{ride, "who boards does not look at busy keys", "if ln := e.lanes[key]; ln != nil {", "if ln := e.lanes[key]; ln != nil && len(key) > 99 {", lanes, "", ""},
-	{ride, "who boards does not look at other riders", "if other := e.riddenBy(h, tr); other != nil {", "if other := e.riddenBy(h, tr); other != nil && len(key) > 99 {", lanes, "", ""},
+	{ride, "who rides does not ask the index", "v&lanesOpen != 0 && e.lanes.mayHave(hash) || ", "", lanes, "", ""},
+	{ride, "riders do not look at one another", " || e.riddenBy(hash, tr) != nil", "", lanes, "", ""},
+	{ride, "who boards does not look at busy keys", "if ln := e.lanes.find(hash, key); ln != nil {", "if ln := e.lanes.find(hash, key); ln != nil && len(key) > 99 {", lanes, "", ""},
+	{ride, "who boards does not look at other riders", "if other := e.riddenBy(hash, tr); other != nil {", "if other := e.riddenBy(hash, tr); other != nil && len(key) > 99 {", lanes, "", ""},
 	{ride, "who leaves the inlet wakes nobody", "if e.Queued() > 0 && e.inlet.rouse() {", "if e.Queued() < 0 && e.inlet.rouse() {", lanes, "", ""},
 	{ride, "riders take no turns", "turns := !alone || e.inlet.rivals", "turns := e.inlet.rivals", lanes, "", ""},
 	{"stage/internal/lane/inlet.go", "what may not be ridden is not put back", "q.head--\n", "", lanes, "", ""},
 	{track, "riders begin beside who needs a picture", "e.remark(attention)\n\tfor i := range e.tracks {", "for i := range e.tracks {", lanes, "", ""},
 	{ride, "a failure settles as a success", "d.Action != Settle || d.Outcome != 0 || d.Notify", "d.Outcome != 0 || d.Notify", kit, model, ""},
 	{track, "what was taken from a rider is counted twice", "e.live[0]--\n", "", lanes, "", ""},
-	{lane, "the filter forgets nothing", "e.filter.remove(ln.counted)\n", "", lanes, "", ""},
+	{index, "riders are told of lanes that are gone", "\tp.lanes.Add(^uint32(0))\n", "", lanes, "", ""},
 	{"stage/internal/lane/abandon.go", "what is in the channel is forgotten", "for item := *new(T); e.inlet.receive(&item); {", "for item := *new(T); false; {", kit, model, ""},
 }

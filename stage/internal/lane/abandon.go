@@ -61,8 +61,7 @@ func (e *Engine[T]) Abandon(outcome uint8) []Left[T] {
 		e.placed.Add(1)
 		add(item, Queued, false)
 	}
-	clear(e.lanes)
-	e.filter.clear()
+	e.lanes.clear()
 	clear(e.loose)
 	e.ready.clear()
 	e.parked, e.rang = nil, false

@@ -33,7 +33,7 @@ func (e *Engine[T]) Count(each func(*T)) Counts {
 		Runs: rode + e.starts,
 		Live: e.live, Redriven: e.redrive, Resident: e.resident, Redrives: e.redriven,
 		Running: e.nRunning, Parked: e.nParked, Held: e.nHeld,
-		Lanes: len(e.lanes) + len(e.loose), Workers: e.target,
+		Lanes: e.lanes.len() + len(e.loose), Workers: e.target,
 		Paused: e.paused, Stopped: e.stopped, Shared: e.pace.gait == share,
 	}
 	c.Live[0] += rode

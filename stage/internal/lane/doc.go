@@ -13,8 +13,8 @@
 // rider's place (watch.go).
 //
 // Runs of some microseconds are ridden by several workers together, one a processor. They take turns at the inlet, and
-// each looks at what the others ride, so that no key is ridden twice. Lanes are no hindrance: a filter tells a rider,
-// without the lock, which keys may have one (filter.go).
+// each looks at what the others ride, so that no key is ridden twice. Lanes are no hindrance: an index tells a rider,
+// without the lock, which keys may have one (index.go).
 //
 // Other items are shared (worker.go). A worker that is free takes the lock, receives an item, opens a
 // lane for its key and runs it without the lock; whoever is free next does the same. An item whose key is
@@ -29,8 +29,8 @@
 // Runs of one key go on together where the first lets the next begin (crew.go), and ready lanes are taken by level where
 // items have levels (levels.go).
 //
-// A lane exists only while it has an item. Everything but the inlet, the words of rides and the filter is guarded by one
-// mutex, held for a few instructions and never across a blocking operation, a callback or a run.
+// A lane exists only while it has an item. Everything but the inlet, the words of rides and the counts of the index is
+// guarded by one mutex, held for a few instructions and never across a blocking operation, a callback or a run.
 //
 // # Fairness
 //

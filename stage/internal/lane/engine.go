@@ -40,9 +40,8 @@ type Engine[T any] struct {
 	alarm   *time.Timer // for the earliest parked item; made by Start
 	stepper *worker[T]
 
-	mu        sync.Mutex // guards all below
-	lanes     map[string]*lane[T]
-	filter    filter                // of lanes; read without the lock
+	mu        sync.Mutex            // guards all below
+	lanes     index[T]              // partly read without the lock
 	loose     map[*lane[T]]struct{} // lanes of single items without a key
 	ready     readyQueue[T]
 	parked    dueHeap[T]
@@ -85,7 +84,7 @@ func New[T any](cfg Config[T]) *Engine[T] {
 	}
 	e := &Engine[T]{
 		cfg: cfg, tracks: make([]track[T], min(runtime.GOMAXPROCS(0), maxTracks)),
-		lanes: map[string]*lane[T]{}, filter: newFilter(), loose: map[*lane[T]]struct{}{},
+		lanes: newIndex[T](), loose: map[*lane[T]]struct{}{},
 		workers: map[*worker[T]]struct{}{}, target: cfg.Workers,
 	}
 	e.wake, e.pace = make(chan struct{}, len(e.tracks)), newPace()
@@ -103,8 +102,7 @@ func New[T any](cfg Config[T]) *Engine[T] {
 // Admits reports whether another item may come in: there is a slot in the inlet, and the bound is not reached. Like Send
 // it is called by one goroutine at a time. It looks at what the workers write only when what it knew is used up.
 func (e *Engine[T]) Admits() bool {
-	q := &e.inlet
-	return q.tail.Load() < q.upTo || e.AdmitsNow()
+	return e.inlet.tail.Load() < e.inlet.upTo || e.AdmitsNow()
 }
 
 // AdmitsNow is Admits, of what there is now. It is to be called after a Resize.

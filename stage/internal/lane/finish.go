@@ -96,7 +96,7 @@ func (e *Engine[T]) keep(w *worker[T], d Decision) {
 		e.nHeld++
 	}
 	if w.lane == nil {
-		w.lane = e.open("", false)
+		w.lane = e.open(0, "")
 	}
 	if w.berth != nil {
 		w.lane.putBack(n, w.berth)

@@ -2,7 +2,6 @@ package lane
 
 import (
 	"container/heap"
-	"sync/atomic"
 	"time"
 )
 
@@ -31,13 +30,12 @@ const (
 
 // lane is the queue of one key, or of one item without a key. While its item runs, a worker owns it.
 type lane[T any] struct {
-	key     string
-	keyed   bool           // in Engine.lanes under key; else in Engine.loose
-	counted *atomic.Uint32 // where in Engine.filter, if keyed
-	queue   queue[entry[T]]
-	where   where
-	index   int   // in the heap
-	crew    *crew // of the runs that are under way together; see crew.go
+	key   string
+	hash  uint64 // of the key; 0: without one, and in Engine.loose instead of Engine.lanes
+	queue queue[entry[T]]
+	where where
+	index int   // in the heap
+	crew  *crew // of the runs that are under way together; see crew.go
 }
 
 // dueHeap orders parked lanes by the due time of their heads.
@@ -71,18 +69,22 @@ func (h *dueHeap[T]) Pop() any {
 	return ln
 }
 
-// open returns a lane for key, in no structure yet but the index.
-func (e *Engine[T]) open(key string, keyed bool) *lane[T] {
-	var ln *lane[T]
-	if n := len(e.free); n > 0 {
-		ln, e.free = e.free[n-1], e.free[:n-1]
-	} else {
-		ln = new(lane[T])
-	}
-	ln.key, ln.keyed = key, keyed
+// keyOf returns the key of an item and its hash, which is 0 for one without a key.
+func (e *Engine[T]) keyOf(item *T) (hash uint64, key string) {
+	key, keyed := e.cfg.Key(item)
 	if keyed {
-		e.lanes[key] = ln
-		ln.counted = e.filter.add(key)
+		hash = e.lanes.hash(key)
+	}
+	return hash, key
+}
+
+// open returns a lane for a key of that hash, or, where it is 0, for one item without a key. It is in no structure
+// yet but the index.
+func (e *Engine[T]) open(hash uint64, key string) *lane[T] {
+	ln := e.blank()
+	ln.hash, ln.key = hash, key
+	if hash != 0 {
+		e.lanes.add(ln)
 		e.remark(lanesOpen)
 	} else {
 		e.loose[ln] = struct{}{}
@@ -90,15 +92,25 @@ func (e *Engine[T]) open(key string, keyed bool) *lane[T] {
 	return ln
 }
 
+// blank returns a lane that was dropped, or a new one.
+func (e *Engine[T]) blank() *lane[T] {
+	last := len(e.free) - 1
+	if last < 0 {
+		return new(lane[T])
+	}
+	ln := e.free[last]
+	e.free = e.free[:last]
+	return ln
+}
+
 // drop forgets an empty lane.
 func (e *Engine[T]) drop(ln *lane[T]) {
-	if ln.keyed {
-		delete(e.lanes, ln.key)
-		e.filter.remove(ln.counted)
+	if ln.hash != 0 {
+		e.lanes.remove(ln)
 	} else {
 		delete(e.loose, ln)
 	}
-	ln.key, ln.counted, ln.where = "", nil, nowhere
+	ln.key, ln.where = "", nowhere
 	if len(e.free) < maxFree {
 		e.free = append(e.free, ln)
 	}

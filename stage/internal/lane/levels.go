@@ -97,10 +97,10 @@ func (e *Engine[T]) sort(w *worker[T]) {
 	e.inletTurn = true
 	for n := 0; n < sortMost && e.riders == 0 && !e.blocked() && e.hasRoom() && e.receive(w); n++ {
 		e.took = true
-		key, keyed := e.cfg.Key(&w.item)
-		ln := e.lanes[key]
-		if !keyed || ln == nil {
-			ln = e.open(key, keyed)
+		hash, key := e.keyOf(&w.item)
+		ln := e.lanes.find(hash, key)
+		if ln == nil {
+			ln = e.open(hash, key)
 			e.file(w, ln)
 			e.arrange(ln)
 			continue

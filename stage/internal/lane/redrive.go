@@ -5,7 +5,7 @@ package lane
 // abandoned.
 func (e *Engine[T]) Redrive(item T) bool {
 	n := entry[T]{item: item, redrive: true}
-	key, keyed := e.cfg.Key(&item)
+	hash, key := e.keyOf(&item)
 	e.mu.Lock()
 	if e.abandoned {
 		e.mu.Unlock()
@@ -13,9 +13,8 @@ func (e *Engine[T]) Redrive(item T) bool {
 	}
 	e.attend() // its key may be the one that is ridden
 	e.redriven++
-	ln := e.lanes[key]
-	if !keyed || ln == nil {
-		ln = e.open(key, keyed)
+	if ln := e.lanes.find(hash, key); ln == nil {
+		ln = e.open(hash, key)
 		ln.queue.pushFront(n)
 		e.arrange(ln)
 	} else {

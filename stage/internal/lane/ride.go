@@ -50,7 +50,13 @@ func (e *Engine[T]) lead(w *worker[T]) (runs bool) {
 	e.quieten(tr)
 	e.unlock()
 	for {
-		v, how := e.embark(w, tr, alone, turns)
+		if turns {
+			e.inlet.take()
+		}
+		v, how := e.embark(w, tr, alone)
+		if turns {
+			e.inlet.turn.Unlock()
+		}
 		if how == nothing {
 			if e.await(w, turns) {
 				continue
@@ -86,13 +92,10 @@ func (e *Engine[T]) giveUp(tr *track[T]) {
 	}
 }
 
-// embark receives an item and begins to ride it. It returns the word of the ride.
-func (e *Engine[T]) embark(w *worker[T], tr *track[T], alone, turns bool) (v uint64, how boarding) {
+// embark receives an item and begins to ride it. It returns the word of the ride. Who calls it has the turn, where
+// there are turns.
+func (e *Engine[T]) embark(w *worker[T], tr *track[T], alone bool) (v uint64, how boarding) {
 	q := &e.inlet
-	if turns {
-		q.take()
-		defer q.turn.Unlock()
-	}
 	if q.empty() {
 		return 0, nothing
 	}
@@ -116,16 +119,11 @@ func (e *Engine[T]) embark(w *worker[T], tr *track[T], alone, turns bool) (v uin
 // isIdle reports whether the key of w's item has no lane and is not ridden, as far as can be seen without the lock,
 // and writes down that w rides it.
 func (e *Engine[T]) isIdle(w *worker[T], tr *track[T], v uint64) bool {
-	key, keyed := e.cfg.Key(&w.item)
-	if !keyed {
-		tr.key.Store(0)
-		return true
-	}
-	h := e.filter.hash(key)
-	if v&lanesOpen != 0 && e.filter.mayHave(h) || e.riddenBy(h, tr) != nil {
+	hash, _ := e.keyOf(&w.item)
+	if hash != 0 && (v&lanesOpen != 0 && e.lanes.mayHave(hash) || e.riddenBy(hash, tr) != nil) {
 		return false
 	}
-	tr.key.Store(h)
+	tr.key.Store(hash)
 	return true
 }
 
@@ -155,21 +153,19 @@ func (e *Engine[T]) board(w *worker[T], tr *track[T], alone bool) (v uint64, ok 
 	if !e.inlet.receive(&w.item) {
 		return 0, false
 	}
-	key, keyed := e.cfg.Key(&w.item)
-	tr.key.Store(0)
-	if keyed {
-		h := e.filter.hash(key)
-		if other := e.riddenBy(h, tr); other != nil {
+	hash, key := e.keyOf(&w.item)
+	if hash != 0 {
+		if other := e.riddenBy(hash, tr); other != nil {
 			e.remark(attention)
 			e.steal(other)
 		}
-		if ln := e.lanes[key]; ln != nil {
+		if ln := e.lanes.find(hash, key); ln != nil {
 			e.took = true
 			e.file(w, ln)
 			return 0, false
 		}
-		tr.key.Store(h)
 	}
+	tr.key.Store(hash)
 	return tr.word.Or(riding) | riding, true
 }
 
@@ -185,7 +181,7 @@ func (e *Engine[T]) quieten(tr *track[T]) {
 
 // forgetLanes takes back the word that there are lanes when there are none. It is for the rider, with the lock held.
 func (e *Engine[T]) forgetLanes(tr *track[T]) {
-	if len(e.lanes) == 0 && tr.word.Load()&lanesOpen != 0 {
+	if e.lanes.len() == 0 && tr.word.Load()&lanesOpen != 0 {
 		tr.word.And(^uint64(lanesOpen))
 	}
 }

@@ -94,7 +94,7 @@ func TestARedriveDoesNotOverlapARide(t *testing.T) {
 	})
 }
 
-// TestARiderForgetsLanes that are gone, so that it need not ask the filter for each ride.
+// TestARiderForgetsLanes that are gone, so that it need not ask the index for each ride.
 func TestARiderForgetsLanes(t *testing.T) {
 	ridingBubble(t, 2, 8, 8, func(t *testing.T, r *rig) {
 		asks := func() bool {
@@ -112,7 +112,7 @@ func TestARiderForgetsLanes(t *testing.T) {
 		r.send(r.job("a"))
 		synctest.Wait()
 		if !asks() {
-			t.Error("a rider does not ask the filter beside a ride that was stolen")
+			t.Error("a rider does not ask the index beside a ride that was stolen")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -125,7 +125,7 @@ func TestARiderForgetsLanes(t *testing.T) {
 			synctest.Wait()
 		}
 		if asks() {
-			t.Errorf("a rider still asks the filter %d rides after the last lane is gone", sampleRides+1)
+			t.Errorf("a rider still asks the index %d rides after the last lane is gone", sampleRides+1)
 		}
 	})
 }
@@ -339,7 +339,7 @@ func TestARideBesideLanesTakesNoLock(t *testing.T) {
 		runtime.Gosched()
 	}
 	healthy := "healthy"
-	for e.filter.mayHave(e.filter.hash(healthy)) { // it shares the place of the other
+	for e.lanes.mayHave(e.lanes.hash(healthy)) { // it shares the place of the other
 		healthy += "!"
 	}
 	feed(e, parcel{key: healthy}) // which still has to look

@@ -259,9 +259,9 @@ func (r *rig) checkRest() error {
 	if c.Live[0] != live || c.Resident+c.Redrives+c.Running+c.Parked+c.Held+c.Lanes != 0 {
 		faults = append(faults, fmt.Errorf("at rest after %d jobs the counts are %+v, want all zero but Live", live, c))
 	}
-	for i := range filterPlaces {
-		if f := r.filter.places; f != nil && f[i].Load() != 0 {
-			faults = append(faults, fmt.Errorf("at rest the filter counts %d lanes at %d, want none", f[i].Load(), i))
+	for i := range indexPlaces {
+		if p := r.lanes.places; p != nil && (p[i].lanes.Load() != 0 || p[i].here != nil) {
+			faults = append(faults, fmt.Errorf("at rest the index counts %d lanes at %d and has %v, want none", p[i].lanes.Load(), i, p[i].here))
 		}
 	}
 	return errors.Join(faults...)

@@ -49,7 +49,7 @@ func (e *Engine[T]) NextDue() (time.Time, bool) {
 // all yields every lane.
 func (e *Engine[T]) all() iter.Seq[*lane[T]] {
 	return func(yield func(*lane[T]) bool) {
-		for _, ln := range e.lanes {
+		for ln := range e.lanes.all() {
 			if !yield(ln) {
 				return
 			}

@@ -8,7 +8,7 @@ import "sync/atomic"
 //
 //	bit 0      a ride is on
 //	bit 1      attention: there is something to look at under the lock before the next ride
-//	bit 2      there are lanes of keys, so the filter is to be asked before a ride
+//	bit 2      there are lanes of keys, so the index is to be asked before a ride
 //	the rest   how many rides have ended, each counted as settled under outcome 0, or were stolen
 //
 // The rider begins a ride by setting bit 0, and ends it by clearing it and adding to the count, each by one
@@ -17,7 +17,7 @@ import "sync/atomic"
 // rider finds out when its own swap fails, because the count has gone on, and settles its item under the lock.
 //
 // Bits 1 and 2 are set under the lock, and cleared under the lock by the rider alone, so that a rider whose swap
-// succeeds knows that nobody has opened a lane since it asked the filter.
+// succeeds knows that nobody has opened a lane since it asked the index.
 const (
 	riding    = 1 << 0
 	attention = 1 << 1
@@ -99,8 +99,8 @@ func (e *Engine[T]) register(w *worker[T]) {
 	w.lane, w.redrive, w.busy, w.recalled, w.budget = nil, false, true, false, runBudget
 	e.resident++
 	e.nRunning++
-	if key, keyed := e.cfg.Key(&w.item); keyed {
-		w.lane = e.open(key, true)
+	if hash, key := e.keyOf(&w.item); hash != 0 {
+		w.lane = e.open(hash, key)
 		w.lane.where = running
 	}
 }

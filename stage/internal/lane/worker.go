@@ -191,23 +191,20 @@ func (e *Engine[T]) takeReady(w *worker[T]) bool {
 // place makes w run the item that it received, or files it where its key is busy or nothing may run. It
 // returns true when w runs it.
 func (e *Engine[T]) place(w *worker[T]) bool {
-	key, keyed := e.cfg.Key(&w.item)
-	var ln *lane[T]
-	if keyed {
-		ln = e.lanes[key]
-	}
+	hash, key := e.keyOf(&w.item)
+	ln := e.lanes.find(hash, key)
 	switch {
 	case ln != nil:
 		e.file(w, ln)
 		return false
 	case e.blocked():
-		ln = e.open(key, keyed)
+		ln = e.open(hash, key)
 		e.file(w, ln)
 		e.arrange(ln)
 		return false
-	case keyed:
+	case hash != 0:
 		w.budget = runBudget
-		ln = e.open(key, true)
+		ln = e.open(hash, key)
 	}
 	e.placed.Add(1)
 	e.resident++
