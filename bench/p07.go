@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 	"unsafe"
+	"weak"
 
 	"github.com/runnel-go/runnel/event"
 	"github.com/runnel-go/runnel/middleware"
@@ -23,9 +24,10 @@ const idleKeyBytes = 16
 
 // p7 asks what a key holds when it is idle, and what a queued event holds.
 func p7(c *config) (*report, error) {
+	var s scale
 	var idle, queued, behind []float64
 	for range min(c.rounds, longRounds) {
-		b, err := bytesOfIdleKeys(c.keys(1_000_000))
+		b, err := s.bytesOfIdleKeys(c.keys(1_000_000))
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +36,7 @@ func p7(c *config) (*report, error) {
 			keys int
 			into *[]float64
 		}{{0, &queued}, {1, &behind}} {
-			b, err := bytesOfQueued(c.events(200_000), q.keys)
+			b, err := s.bytesOfQueued(c.events(200_000), q.keys)
 			if err != nil {
 				return nil, err
 			}
@@ -53,10 +55,31 @@ func p7(c *config) (*report, error) {
 	}, nil
 }
 
+// scale weighs one pipeline after the other.
+type scale struct {
+	last weak.Pointer[pipeline.Pipeline]
+}
+
+// empty waits until the last pipeline is off the heap, so that the next weighing does not see it go: a timer
+// that was stopped stays with its processor, and all that it leads to, until that one looks for work again.
+func (s *scale) empty() {
+	for deadline := time.Now().Add(5 * time.Second); s.last.Value() != nil && time.Now().Before(deadline); pause(time.Millisecond) {
+		runtime.GC()
+	}
+}
+
+// put starts the pipeline that is weighed.
+func (s *scale) put(use []stage.Middleware, on *stage.Stage) *running {
+	r := start(use, on)
+	s.last = weak.Make(r.p)
+	return r
+}
+
 // bytesOfIdleKeys touches each key once and weighs the pipeline when it has come to rest.
-func bytesOfIdleKeys(keys int) (float64, error) {
+func (s *scale) bytesOfIdleKeys(keys int) (float64, error) {
+	s.empty()
 	f, p := newFeed(keys, 0), &probe{}
-	r := start(standardChain(), probing(keyedTopic, "handle", p))
+	r := s.put(standardChain(), probing(keyedTopic, "handle", p))
 	publish := publishing(f, pipeline.NewPublisher(r.p, keyedTopic))
 	rest := func(n int) error {
 		p.expect(n, 1)
@@ -88,14 +111,15 @@ func weigh(r *running) float64 {
 }
 
 // bytesOfQueued fills a stage whose handlers wait, until it takes no more. Of no keys, each event has its own.
-func bytesOfQueued(events, keys int) (float64, error) {
+func (s *scale) bytesOfQueued(events, keys int) (float64, error) {
+	s.empty()
 	if keys == 0 {
 		keys = events
 	}
 	f := newFeed(keys, 0)
 	gate := make(chan struct{})
 	before := held()
-	r := start(nil, stage.Handle(keyedTopic, "handle", func(ctx context.Context, _ event.Event[payload]) error {
+	r := s.put(nil, stage.Handle(keyedTopic, "handle", func(ctx context.Context, _ event.Event[payload]) error {
 		select {
 		case <-gate:
 		case <-ctx.Done():
@@ -142,14 +166,15 @@ var errLater = errors.New("later")
 // p8 parks events for an hour and asks what waits with them.
 func p8(c *config) (*report, error) {
 	n := c.events(100_000)
+	var s scale
 	var goroutines, bytes, plain []float64
 	for range min(c.rounds, longRounds) {
-		g, b, err := parked(n, []stage.Middleware{middleware.Retry(middleware.Constant{Delay: time.Hour}), middleware.Recover()}, errLater)
+		g, b, err := s.parked(n, []stage.Middleware{middleware.Retry(middleware.Constant{Delay: time.Hour}), middleware.Recover()}, errLater)
 		if err != nil {
 			return nil, err
 		}
 		goroutines, bytes = append(goroutines, float64(g)/(workers+8)), append(bytes, b/(parkedLimit+eventBytes))
-		_, b, err = parked(n, nil, stage.RetryAfter(time.Hour, errLater))
+		_, b, err = s.parked(n, nil, stage.RetryAfter(time.Hour, errLater))
 		if err != nil {
 			return nil, err
 		}
@@ -169,10 +194,11 @@ func p8(c *config) (*report, error) {
 }
 
 // parked returns the goroutines of a pipeline whose events are all parked, and the bytes held for each.
-func parked(events int, chain []stage.Middleware, fail error) (goroutines int, bytes float64, err error) {
+func (s *scale) parked(events int, chain []stage.Middleware, fail error) (goroutines int, bytes float64, err error) {
+	s.empty()
 	f := newFeed(events, 0)
 	running := runtime.NumGoroutine()
-	r := start(chain, stage.Handle(keyedTopic, "handle", func(context.Context, event.Event[payload]) error { return fail },
+	r := s.put(chain, stage.Handle(keyedTopic, "handle", func(context.Context, event.Event[payload]) error { return fail },
 		stage.Workers(workers), stage.Buffer(2*events), stage.OnDrain(stage.Return)))
 	pause(10 * time.Millisecond) // for the workers to start
 	before := held()
@@ -181,8 +207,8 @@ func parked(events int, chain []stage.Middleware, fail error) (goroutines int, b
 	}
 	all := false
 	for deadline := time.Now().Add(patience); !all && time.Now().Before(deadline); pause(time.Millisecond) {
-		s, _ := r.p.Snapshot().Stage("handle")
-		all = s.Parked == events
+		now, _ := r.p.Snapshot().Stage("handle")
+		all = now.Parked == events
 	}
 	grown := held() - before
 	goroutines = runtime.NumGoroutine() - running
