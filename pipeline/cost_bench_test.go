@@ -4,6 +4,7 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -93,6 +94,35 @@ func BenchmarkEvent(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkMap is what an event costs that goes through a Map and is handled behind it.
+func BenchmarkMap(b *testing.B) {
+	from, to := event.NewTopic[reading]("from"), event.NewTopic[reading]("to")
+	p := pipeline.New(pipeline.Config{Logger: slog.New(slog.DiscardHandler)})
+	p.Add(
+		stage.Map(from, "map", to, func(_ context.Context, e event.Event[reading]) (reading, error) { return e.Payload, nil }),
+		stage.Handle(to, "handle", func(context.Context, event.Event[reading]) error { return nil }),
+	)
+	publisher := pipeline.NewPublisher(p, from)
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(context.Background()) }()
+	ctx := context.Background()
+	var r reading
+	publish := func() {
+		r.Number++
+		if err := publisher.Publish(ctx, r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range 20_000 { // until both stages ride
+		publish()
+	}
+	measure(b, publish, func() {
+		if err := errors.Join(p.Shutdown(ctx), <-ended); err != nil {
+			b.Error(err)
+		}
+	})
 }
 
 // measure runs once for each iteration, and end, and reports the processor time of all of it.

@@ -11,7 +11,8 @@ import (
 // emitting is the typed part of Map and Expand: plain, and what the handler returns is published.
 type emitting[T, U any] struct {
 	*plain[T]
-	to *event.Topic[U]
+	to  *event.Topic[U]
+	one func(context.Context, event.Event[T]) (U, error) // Map's handler
 }
 
 func (e *emitting[T, U]) outputName() string {
@@ -35,6 +36,9 @@ func (e *emitting[T, U]) faults(s *Stage) []error {
 }
 
 func (e *emitting[T, U]) run(s *Stage, h *Host, chain []Middleware, intake, output Intake) Runtime {
+	if place, afterCommit := emitPlace(chain); e.one != nil && place == len(chain) && !afterCommit {
+		return e.runDirect(s, h, chain, intake, output.(*Door[U]))
+	}
 	full := withEmit(chain, e.to.Name(), func(afterCommit bool) func(Handler) Handler {
 		if afterCommit {
 			return afterCommitEmitter[T](output.(*Door[U]))
@@ -42,6 +46,38 @@ func (e *emitting[T, U]) run(s *Stage, h *Host, chain []Middleware, intake, outp
 		return emitter[T](output.(*Door[U]))
 	})
 	return newRunning(s, h, e.plain, full, intake.(*Door[T]), func() any { return new(outbox[T, U]) })
+}
+
+// runDirect is run of a Map where no middleware stands between its handler and the place of what it emits: that is
+// published as the handler returns it, and waits in no outbox.
+func (e *emitting[T, U]) runDirect(s *Stage, h *Host, chain []Middleware, intake Intake, to *Door[U]) Runtime {
+	direct := &plain[T]{topic: e.topic, process: func(ctx context.Context, r *runner[T]) error {
+		v, err := e.one(ctx, r.it.event)
+		if err != nil {
+			return err
+		}
+		if err := publishOne(ctx, &r.d, to, &v); err != nil {
+			r.d.Keep(unsentOwner{}, &unsent[U]{[]U{v}})
+			return unfit(err)
+		}
+		return nil
+	}}
+	full := withEmit(chain, e.to.Name(), func(bool) func(Handler) Handler { return resumer(to) })
+	return newRunning(s, h, direct, full, intake.(*Door[T]), nil)
+}
+
+// resumer publishes what an attempt before this one could not.
+func resumer[U any](to *Door[U]) func(Handler) Handler {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, d *Delivery) error {
+			if d.memory != nil {
+				if left, ok := d.Kept(unsentOwner{}).(*unsent[U]); ok {
+					return publishAll(ctx, d, to, left)
+				}
+			}
+			return next(ctx, d)
+		}
+	}
 }
 
 // outbox holds what a handler returned until its attempt has succeeded.
@@ -108,18 +144,25 @@ func publishAll[U any](ctx context.Context, d *Delivery, to *Door[U], left *unse
 // publishEach publishes out in order and returns how many were accepted.
 func publishEach[U any](ctx context.Context, d *Delivery, to *Door[U], out []U) (int, error) {
 	for i := range out {
-		var opts []event.PublishOption
-		if d.Header[event.HeaderCorrelation] != "" {
-			opts = []event.PublishOption{event.CausedBy(*d.Meta)}
-		}
-		if err := to.publish(ctx, &out[i], opts); err != nil {
+		if err := publishOne(ctx, d, to, &out[i]); err != nil {
 			return i, err
-		}
-		if r := d.slot.receipt(); r != nil && r.output != nil {
-			r.output(d.Stage, out[i])
 		}
 	}
 	return len(out), nil
+}
+
+func publishOne[U any](ctx context.Context, d *Delivery, to *Door[U], out *U) error {
+	var opts []event.PublishOption
+	if d.Header != nil && d.Header[event.HeaderCorrelation] != "" {
+		opts = []event.PublishOption{event.CausedBy(*d.Meta)}
+	}
+	if err := to.publish(ctx, out, opts); err != nil {
+		return err
+	}
+	if r := d.slot.receipt(); r != nil && r.output != nil {
+		r.output(d.Stage, *out)
+	}
+	return nil
 }
 
 // unfit marks an output that can never be published, because it has no key, say, as a permanent failure.

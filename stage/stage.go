@@ -70,7 +70,7 @@ func Map[T, U any](topic *event.Topic[T], name string, to *event.Topic[U], handl
 			return err
 		}
 	}
-	return describe("map", name, topic, &emitting[T, U]{plain: p, to: to}, opts)
+	return describe("map", name, topic, &emitting[T, U]{plain: p, to: to, one: handle}, opts)
 }
 
 // Expand describes a stage that turns each event of topic into any number of events of the topic to,
