@@ -152,15 +152,22 @@ func split(flop func(job) error, opts ...stage.Option) *stage.Stage {
 	}, opts...)
 }
 
+// turn is a Map stage named "work" that emits the part 10n of job n.
+func turn(flop func(job) error, opts ...stage.Option) *stage.Stage {
+	return stage.Map(jobs, "work", parts, func(_ context.Context, e event.Event[job]) (job, error) {
+		return job{e.Key, 10 * e.Payload.N}, flop(e.Payload)
+	}, opts...)
+}
+
 // gather is a stage of parts.
 func gather(opts ...stage.Option) *stage.Stage {
 	return stage.Handle(parts, "gather", func(context.Context, event.Event[job]) error { return nil }, opts...)
 }
 
-// wantParts are the identities of the parts of the jobs 1 … n of a key.
-func wantParts(key string, n int) (ids []string) {
+// wantParts are the identities of the parts, so many each, of the jobs 1 … n of a key.
+func wantParts(key string, n, each int) (ids []string) {
 	for j := range n {
-		for i := range 5 {
+		for i := range each {
 			ids = append(ids, job{key, 10*(j+1) + i}.id())
 		}
 	}
@@ -168,21 +175,32 @@ func wantParts(key string, n int) (ids []string) {
 }
 
 func TestO9_WhatIsEmittedKeepsItsOrder(t *testing.T) {
-	for _, workers := range []int{1, 2, 8, 16} {
-		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				tries := states(someKeys)
-				sc := script{play: firstAttempts(2, func() error { return errFlop })}
-				chain := []stage.Middleware{middleware.Retry(middleware.Constant{Delay: 3 * time.Millisecond}), middleware.Recover()}
-				w := runPlant(t, chain, split(func(j job) error { return tries[j.Key].play(t, j, sc) },
-					stage.Workers(workers), stage.Buffer(8)), gather(stage.Workers(workers), stage.Buffer(4)))
-				publishAll(t, w.pub, someKeys, 9)
-				w.rest()
-				for _, key := range someKeys {
-					pipelinetest.ExpectOrder(t, w.rec, "gather", key, wantParts(key, 9)...)
-				}
+	retry, recovers := middleware.Retry(middleware.Constant{Delay: 3 * time.Millisecond}), middleware.Recover()
+	for _, c := range []struct {
+		name  string
+		work  func(func(job) error, ...stage.Option) *stage.Stage
+		each  int // parts of a job
+		chain []stage.Middleware
+	}{
+		{"expand", split, 5, []stage.Middleware{retry, recovers}},
+		{"map", turn, 1, []stage.Middleware{retry, recovers}},
+		{"map, nothing inside", turn, 1, []stage.Middleware{retry}},
+	} {
+		for _, workers := range []int{1, 2, 8, 16} {
+			t.Run(fmt.Sprintf("%s/%d workers", c.name, workers), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					tries := states(someKeys)
+					sc := script{play: firstAttempts(2, func() error { return errFlop })}
+					w := runPlant(t, c.chain, c.work(func(j job) error { return tries[j.Key].play(t, j, sc) },
+						stage.Workers(workers), stage.Buffer(8)), gather(stage.Workers(workers), stage.Buffer(4)))
+					publishAll(t, w.pub, someKeys, 9)
+					w.rest()
+					for _, key := range someKeys {
+						pipelinetest.ExpectOrder(t, w.rec, "gather", key, wantParts(key, 9, c.each)...)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -196,47 +214,66 @@ func TestO9_AFailedAttemptEmitsNothing(t *testing.T) {
 		"takes too long":     func() error { time.Sleep(slowJob); return nil },
 	}
 	for name, flop := range flops {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := runPlant(t, fullChain(""), split(func(job) error { return flop() }), gather())
-				w.put("a", 1)
-				w.rest()
-				if n, _ := w.p.Snapshot().Stage("gather"); n.Accepted != 0 {
-					t.Errorf("%d parts were emitted, want none", n.Accepted)
-				}
-				if w.figures().Attempts == 0 {
-					t.Error("there was no attempt, so nothing was proven")
-				}
+		fails := func(job) error { return flop() }
+		run := func(kind string, chain []stage.Middleware, work *stage.Stage) {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := runPlant(t, chain, work, gather())
+					w.put("a", 1)
+					w.rest()
+					if n, _ := w.p.Snapshot().Stage("gather"); n.Accepted != 0 {
+						t.Errorf("%d parts were emitted, want none", n.Accepted)
+					}
+					if w.figures().Attempts == 0 {
+						t.Error("there was no attempt, so nothing was proven")
+					}
+				})
 			})
-		})
+		}
+		run("expand", fullChain(""), split(fails))
+		run("map", fullChain(""), turn(fails))
+		if name != "takes too long" { // for that there has to be a Timeout
+			run("map alone", nil, turn(fails))
+		}
 	}
 }
 
 // TestO9_AnEmissionThatFailsDoesNotRepeatTheHandler fills the stage downstream, which rejects: the retries go
 // on where the emissions stopped.
 func TestO9_AnEmissionThatFailsDoesNotRepeatTheHandler(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		calls := 0
-		w := runPlant(t, []stage.Middleware{middleware.Retry(middleware.Constant{Delay: time.Second, Attempts: 100})},
-			split(func(job) error { calls++; return nil }),
-			gather(stage.Buffer(2), stage.Workers(1), stage.WithOverflow(stage.Reject)))
-		if err := w.p.Pause("gather"); err != nil {
-			t.Fatal(err)
-		}
-		w.put("a", 1)
-		time.Sleep(10*time.Second + time.Second/2) // between two retries
-		if s := w.figures(); s.Parked != 1 || s.Retries < 5 {
-			t.Errorf("%d parked, %d retries; want 1 and at least 5: nothing was proven", s.Parked, s.Retries)
-		}
-		if err := w.p.Resume("gather"); err != nil {
-			t.Fatal(err)
-		}
-		w.rest()
-		if calls != 1 {
-			t.Errorf("the handler was called %d times, want once", calls)
-		}
-		pipelinetest.ExpectOrder(t, w.rec, "gather", "a", wantParts("a", 1)...)
-	})
+	for name, c := range map[string]struct {
+		work func(func(job) error, ...stage.Option) *stage.Stage
+		each int
+		jobs int
+	}{
+		"expand": {split, 5, 1},
+		"map":    {turn, 1, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := 0
+				w := runPlant(t, []stage.Middleware{middleware.Retry(middleware.Constant{Delay: time.Second, Attempts: 100})},
+					c.work(func(job) error { calls++; return nil }),
+					gather(stage.Buffer(2), stage.Workers(1), stage.WithOverflow(stage.Reject)))
+				if err := w.p.Pause("gather"); err != nil {
+					t.Fatal(err)
+				}
+				publishAll(t, w.pub, []string{"a"}, c.jobs)
+				time.Sleep(10*time.Second + time.Second/2) // between two retries
+				if s := w.figures(); s.Parked != 1 || s.Retries < 5 {
+					t.Errorf("%d parked, %d retries; want 1 and at least 5: nothing was proven", s.Parked, s.Retries)
+				}
+				if err := w.p.Resume("gather"); err != nil {
+					t.Fatal(err)
+				}
+				w.rest()
+				if calls != c.jobs {
+					t.Errorf("the handler was called %d times for %d jobs, want once for each", calls, c.jobs)
+				}
+				pipelinetest.ExpectOrder(t, w.rec, "gather", "a", wantParts("a", c.jobs, c.each)...)
+			})
+		})
+	}
 }
 
 func TestO9_AnEmissionThatCanNeverBePublishedIsPermanent(t *testing.T) {

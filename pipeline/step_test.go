@@ -173,7 +173,7 @@ func TestT1_WhatHandlersPublishIsDrainedToo(t *testing.T) {
 	if n := pipelinetest.Drain(t, w.p); n != 2+10 {
 		t.Errorf("Drain = %d, want 12", n)
 	}
-	pipelinetest.ExpectOrder(t, w.rec, "gather", "a", wantParts("a", 2)...)
+	pipelinetest.ExpectOrder(t, w.rec, "gather", "a", wantParts("a", 2, 5)...)
 	if err := w.rec.CheckRest(); err != nil {
 		t.Error(err)
 	}

@@ -29,5 +29,6 @@ var ofStage = []mutant{
 	{"stage/emit.go", "a failed attempt emits", "err := next(ctx, d)\n\t\t\tif err == nil {\n\t\t\t\tvar sent int", "err := next(ctx, d)\n\t\t\tif true {\n\t\t\t\tvar sent int", kit, model, ""},
 	{"stage/chain.go", "a transaction emits before its commit", "if m.Commits {", "if m.Commits && len(m.Name) < 0 {", pipe, "TestI4", ""},
 	{"stage/emit.go", "an emission that failed repeats the handler", "d.Keep(unsentOwner{}, &unsent[U]{append([]U(nil), box.out[sent:]...)})", "_ = sent", pipe, "TestO9", ""},
+	{"stage/emit.go", "a Map's emission that failed repeats its handler", "r.d.Keep(unsentOwner{}, &unsent[U]{[]U{v}})", "_ = v", pipe, "TestO9", ""},
 	{"stage/room.go", "a key's count never falls", "if k.of[key]--; k.of[key] <= 0 {", "if k.of[key] <= 0 {", pipe, "TestM3", ""},
 }
