@@ -108,6 +108,9 @@ func (t *Topic[T]) Keyed() bool { return t.key != nil }
 // Identified reports whether the topic reads an identity from its payloads.
 func (t *Topic[T]) Identified() bool { return t.id != nil }
 
+// Reads reports whether anything is read from its payloads at a publish: a key, an identity or a size.
+func (t *Topic[T]) Reads() bool { return t.key != nil || t.id != nil || t.size != nil }
+
 // AllowsNoKey reports whether events with an empty key are let through.
 func (t *Topic[T]) AllowsNoKey() bool { return t.allowNoKey }
 

@@ -36,6 +36,7 @@ type Door[T any] struct {
 
 	stages []*running[T]
 	asks   bool   // one of them has a key or levels of its own
+	reads  bool   // they or the topic read something from a payload
 	drops  bool   // one of them drops events when it is full
 	tick   func() // reads the clock anew
 
@@ -50,7 +51,7 @@ func newIntake[T any](topic *event.Topic[T], h *Host) *Door[T] {
 	var origin [8]byte
 	_, _ = rand.Read(origin[:]) // never fails since Go 1.24
 	d := &Door[T]{
-		topic: topic, host: h, origin: binary.LittleEndian.Uint64(origin[:]) >> 24,
+		topic: topic, host: h, reads: topic.Reads(), origin: binary.LittleEndian.Uint64(origin[:]) >> 24,
 		closing: make(chan struct{}), sealing: make(chan struct{}),
 	}
 	d.tick = func() {
@@ -172,7 +173,9 @@ func (d *Door[T]) accept(ctx context.Context, payload *T, opts []event.PublishOp
 		return d.refuse(context.Cause(ctx))
 	}
 	var c candidate
-	if err := d.label(ctx, &c, payload, opts, a); err != nil {
+	if !d.reads && len(opts) == 0 && a == nil { // nobody's function is called for it
+		d.name(ctx, &c)
+	} else if err := d.label(ctx, &c, payload, opts, a); err != nil {
 		return err
 	}
 	waited := false

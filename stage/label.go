@@ -37,6 +37,12 @@ func (c *candidate) own(stage int) *own {
 	return &c.more[stage-fewStages]
 }
 
+// name fills in the meta of an event of which nothing is asked but where it comes from.
+func (d *Door[T]) name(ctx context.Context, c *candidate) {
+	c.meta.Topic, c.meta.Origin = d.topic.Name(), d.origin
+	c.meta.Carry(event.Carried(ctx))
+}
+
 // label fills in the event's meta and what is the stages' own. Functions of the user run here, so a panic of theirs
 // is the publisher's error.
 func (d *Door[T]) label(ctx context.Context, c *candidate, payload *T, opts []event.PublishOption, a *arrival) (err error) {

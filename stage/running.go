@@ -117,6 +117,7 @@ func newRunning[T any](d *Stage, h *Host, p *plain[T], chain []Middleware, door 
 	})
 	door.stages = append(door.stages, s)
 	door.asks = door.asks || s.asks()
+	door.reads = door.reads || s.asks()
 	door.drops = door.drops || s.drops()
 	return s
 }
