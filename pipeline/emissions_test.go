@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -308,6 +309,54 @@ func TestO9_EmissionsAreLinkedToTheirCause(t *testing.T) {
 			t.Errorf("headers %v, want five with correlation and causation", got)
 		}
 	})
+}
+
+// TestWhatIsEmittedHasWhatItsContextCarries: whoever gave the handler its context, the workers, a drain or a middleware.
+func TestWhatIsEmittedHasWhatItsContextCarries(t *testing.T) {
+	retry := middleware.Retry(middleware.Exponential{}) // what is emitted goes out inside of it
+	carries := stage.Middleware{Name: "carries", Wrap: func(next stage.Handler) stage.Handler {
+		return func(ctx context.Context, d *stage.Delivery) error {
+			return next(event.Carry(ctx, event.Header{"by": "a middleware"}), d)
+		}
+	}}
+	for _, c := range []struct {
+		name  string
+		drain context.Context // nil: workers run the stages
+		use   []stage.Middleware
+		want  event.Header
+	}{
+		{"workers", nil, nil, nil},
+		{"a drain", context.Background(), nil, nil},
+		{"a drain that carries", event.Carry(context.Background(), event.Header{"by": "the drain"}), nil, event.Header{"by": "the drain"}},
+		{"a middleware", nil, []stage.Middleware{carries, retry}, event.Header{"by": "a middleware"}},
+		{"a drain and a middleware", event.Carry(context.Background(), event.Header{"of": "the drain"}), []stage.Middleware{carries, retry},
+			event.Header{"by": "a middleware", "of": "the drain"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got []event.Header
+				gather := stage.Handle(parts, "gather", func(_ context.Context, e event.Event[job]) error {
+					got = append(got, e.Header)
+					return nil
+				})
+				none := func(job) error { return nil }
+				if c.drain == nil {
+					w := runPlant(t, nil, turn(none, stage.Use(c.use...)), gather)
+					w.put("a", 1)
+					w.rest()
+				} else {
+					w := newPlant(t, nil, turn(none, stage.Use(c.use...)), gather)
+					w.put("a", 1)
+					if _, err := w.p.Drain(c.drain, 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if len(got) != 1 || !maps.Equal(got[0], c.want) {
+					t.Errorf("headers %v, want one event with %v", got, c.want)
+				}
+			})
+		})
+	}
 }
 
 // TestFault18_AnEndlessErrorOfAMapInTx: a Map that publishes after the commit looks for what is in doubt, and its search

@@ -15,12 +15,24 @@ import (
 // TestATraceGoesThroughTopics: by a Map's emission, and by a handler's own publish.
 func TestATraceGoesThroughTopics(t *testing.T) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	trace, retry := middleware.Trace(), middleware.Retry(middleware.Exponential{})
+	for name, chain := range map[string][]stage.Middleware{
+		"alone":             {trace},
+		"recover":           {trace, middleware.Recover()},
+		"retry":             {trace, retry},
+		"retry and recover": {trace, retry, middleware.Recover()},
+	} {
+		t.Run(name, func(t *testing.T) { traceGoesThroughTopics(t, parent, chain) })
+	}
+}
+
+func traceGoesThroughTopics(t *testing.T, parent string, chain []stage.Middleware) {
 	synctest.Test(t, func(t *testing.T) {
 		mails := event.NewTopic[job]("mails")
 		var atParts, atMails event.Header
 		p := pipeline.New(pipeline.Config{})
 		mail := pipeline.NewPublisher(p, mails)
-		p.Use(middleware.Trace(), middleware.Retry(middleware.Exponential{}))
+		p.Use(chain...)
 		p.Add(
 			stage.Map(jobs, "charge", parts, func(_ context.Context, e event.Event[job]) (job, error) { return e.Payload, nil }),
 			stage.Handle(parts, "ship", func(ctx context.Context, e event.Event[job]) error {

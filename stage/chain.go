@@ -55,15 +55,15 @@ func chainText(chain []Middleware) string {
 }
 
 // emitPlace is where in a chain what a handler emitted is published: right outside of the middleware that
-// commits what the handler wrote, or else right inside of that which decides whether an attempt is repeated, and
-// outside of everything that can still fail it.
+// commits what the handler wrote, or else right inside of that which decides whether an attempt is repeated, and of a
+// trace, which goes on with it, and outside of everything that can still fail the attempt.
 func emitPlace(chain []Middleware) (place int, afterCommit bool) {
 	for i, m := range chain {
 		if m.Commits {
 			return i, true
 		}
 		switch m.Name {
-		case "retry", "idempotent", "deadletter":
+		case "trace", "retry", "idempotent", "deadletter":
 			place = i + 1
 		}
 	}

@@ -40,7 +40,7 @@ func (c *candidate) own(stage int) *own {
 // name fills in the meta of an event of which nothing is asked but where it comes from.
 func (d *Door[T]) name(ctx context.Context, c *candidate) {
 	c.meta.Topic, c.meta.Origin = d.topic.Name(), d.origin
-	c.meta.Carry(event.Carried(ctx))
+	c.meta.Carry(carried(ctx))
 }
 
 // label fills in the event's meta and what is the stages' own. Functions of the user run here, so a panic of theirs
@@ -61,7 +61,7 @@ func (d *Door[T]) label(ctx context.Context, c *candidate, payload *T, opts []ev
 	default:
 		err = d.topic.DescribeRaw(&c.meta, opts)
 	}
-	c.meta.Carry(event.Carried(ctx))
+	c.meta.Carry(carried(ctx))
 	if d.asks && err == nil {
 		err = d.fillOwn(c, payload, a)
 	}

@@ -91,7 +91,24 @@ func (h *Host) guard(hook string, call func()) {
 }
 
 // at returns ctx marked as belonging to a handler of the named stage.
-func at(ctx context.Context, m *mark) context.Context { return context.WithValue(ctx, markKey{}, m) }
+func at(ctx context.Context, m *mark) context.Context {
+	return &inside{context.WithValue(ctx, markKey{}, m), event.Carried(ctx)}
+}
+
+// inside is the context that a stage starts an attempt with. Each publish of a handler asks it what it carries: to look
+// that up through all that it stands on is a fortieth of a hop from one stage to the next.
+type inside struct {
+	context.Context
+	carried event.Header
+}
+
+// carried is event.Carried.
+func carried(ctx context.Context) event.Header {
+	if in, ok := ctx.(*inside); ok {
+		return in.carried
+	}
+	return event.Carried(ctx)
+}
 
 type markKey struct{}
 

@@ -103,7 +103,8 @@ func newRunning[T any](d *Stage, h *Host, p *plain[T], chain []Middleware, door 
 	s.notifies = h.Observer.Settled != nil || d.set.maxPerKey > 0
 	s.room.token = make(chan struct{}, 1)
 	s.keys.freed = make(chan struct{})
-	s.ctx, s.cancel = context.WithCancelCause(at(context.Background(), &mark{h, s.name}))
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.ctx = at(s.ctx, &mark{h, s.name})
 	s.base = s.ctx
 	s.chain = Chain(s.innermost, chain...)
 	s.pool = newPool[T](d.set.buffer+d.set.workers, d.set.workers)
