@@ -37,6 +37,7 @@ var errBroken = errors.New("the handler is broken")
 type call struct {
 	stage, key string
 	n, attempt int
+	ordered    bool // the stage keeps an order for it
 	redrive    bool
 	meta       event.Meta
 	begin, end int // end is 0 while it runs
@@ -112,12 +113,15 @@ func (j *journal) done(stage, key string) []int {
 	return list
 }
 
-// overlaps returns the first two calls of one stage and key that were executing at once.
+// overlaps returns the first two calls of one stage and key that were executing at once, where none may.
 func (j *journal) overlaps() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	last := map[[2]string]*call{}
 	for _, c := range j.calls { // they are in the order in which they began
+		if !c.ordered {
+			continue
+		}
 		lane := [2]string{c.stage, c.key}
 		if p := last[lane]; p != nil && (p.end == 0 || p.end > c.begin) {
 			return fmt.Errorf("stage %s, key %s: %d began while %d was running", c.stage, c.key, c.n, p.n)
@@ -136,7 +140,7 @@ func (j *journal) probe() stage.Middleware {
 			return func(ctx context.Context, d *stage.Delivery) error {
 				meta := *d.Meta
 				meta.Header = d.Header.Clone()
-				c := &call{stage: d.Stage, key: d.Lane, attempt: d.Attempt, redrive: d.Redrive != nil, meta: meta}
+				c := &call{stage: d.Stage, key: d.Lane, ordered: d.Ordered, attempt: d.Attempt, redrive: d.Redrive != nil, meta: meta}
 				if p, ok := d.Payload().(parcel); ok {
 					c.n = p.N
 				}
