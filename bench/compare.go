@@ -77,7 +77,7 @@ func compare(c *config, w work, base side, others ...side) (all []series, err er
 	defer func() { err = errors.Join(err, b.close()) }()
 	all = []series{{side: base}}
 	for _, s := range others {
-		own, err := measure(c.rounds, w, b, s, &all[0])
+		own, err := measure(c, w, b, s, &all[0])
 		if err != nil {
 			return nil, err
 		}
@@ -156,14 +156,14 @@ func (e *entry) close() error {
 }
 
 // measure runs the rounds of a side. Each is set against the base's round just before it.
-func measure(rounds int, w work, base *entry, other side, bases *series) (own series, err error) {
+func measure(c *config, w work, base *entry, other side, bases *series) (own series, err error) {
 	own.side = other
 	e, err := openSide(other, w)
 	if err != nil {
 		return own, fmt.Errorf("%s: %w", other.name, err)
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
-	for range rounds {
+	for range c.turns() {
 		b, err := base.round()
 		if err != nil {
 			return own, fmt.Errorf("%s: %w", base.name, err)

@@ -82,7 +82,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		o.config = quickRun
 	}
 	if rounds > 0 {
-		o.rounds = rounds
+		o.rounds, o.least = rounds, 0
 	}
 	o.retail = *retail
 	return o, o.choose(only)

@@ -163,7 +163,7 @@ func p12(c *config) (*report, error) {
 
 func compareShops(c *config, read func(func(*sale) error) error) (figure, error) {
 	var ratios, own, base, allocs []float64
-	for range c.rounds {
+	for range c.turns() {
 		var found [2]sums
 		var took [2]float64
 		var made [2]uint64
