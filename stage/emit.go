@@ -70,7 +70,7 @@ func (e *emitting[T, U]) runDirect(s *Stage, h *Host, chain []Middleware, intake
 func resumer[U any](to *Door[U]) func(Handler) Handler {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, d *Delivery) error {
-			if d.memory != nil {
+			if d.memory != nil { // as of few
 				if left, ok := d.Kept(unsentOwner{}).(*unsent[U]); ok {
 					return publishAll(ctx, d, to, left)
 				}
@@ -151,6 +151,7 @@ func publishEach[U any](ctx context.Context, d *Delivery, to *Door[U], out []U) 
 	return len(out), nil
 }
 
+// publishOne publishes what was emitted, linked to the event that it was emitted for.
 func publishOne[U any](ctx context.Context, d *Delivery, to *Door[U], out *U) error {
 	var opts []event.PublishOption
 	if d.Header != nil && d.Header[event.HeaderCorrelation] != "" {
